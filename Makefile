@@ -1,0 +1,91 @@
+# UniDesk: builds everything, runs everything; each folder has the rules for
+# its own.  `make help` lists the targets.
+
+# Libraries before their users; each lies in build/$(VARIANT)/NAME.
+PROGRAMS := common placement init bridge agent/git agent
+PG_CONFIG ?= pg_config
+PREFIX    ?= /usr
+VARIANT   ?= release
+export VARIANT PG_CONFIG DEVELOPER V
+
+OUT       := build/$(VARIANT)
+# A recipe has to say $(MAKE) itself, or -j does not reach what it calls.
+QUIET      = $(if $(filter 1,$(V)),,-s) --no-print-directory
+
+all: programs extension
+
+programs: $(PROGRAMS)
+$(filter-out common,$(PROGRAMS)): common
+$(PROGRAMS) extension:
+	@$(MAKE) $(QUIET) -C $@
+
+help:
+	@echo 'make               build everything (DEVELOPER=1: warnings are errors, V=1: show commands)'
+	@echo 'make check         all tests; ends with the number passed and failed'
+	@echo 'make check-quick   those without an engine, within 90 s'
+	@echo 'make check-units check-regress check-isolation check-system check-exports   one suite'
+	@echo 'make asan          unit tests built with the address and undefined-behaviour sanitizers'
+	@echo 'make lint          static analysis of C and shell'
+	@echo 'make indent        bring C into layout;  make indent-check  only look'
+	@echo 'make demo          the platform on this machine and one real task;  make demo-down  remove it'
+	@echo 'make install       programs and extension below PREFIX ($(PREFIX)), DESTDIR honoured'
+	@echo 'make packages      install the Debian packages that building and testing needs'
+	@echo 'make clean         remove build/'
+
+# ---- tests -----------------------------------------------------------------
+
+packages:
+	@tools/packages.sh check
+
+check: packages
+	+@tools/check.sh build exports units regress isolation cost path demo
+
+check-quick: packages
+	+@tools/check.sh build exports units regress isolation
+
+check-units check-regress check-isolation check-exports check-cost check-path check-demo: check-%:
+	+@tools/check.sh build $*
+
+check-system: packages
+	+@tools/check.sh build path demo
+
+# What tools/check.sh calls: every folder's own unit tests, also after one fails.
+units: programs
+	@failed=0; for folder in $(PROGRAMS); do \
+	    $(MAKE) $(QUIET) -C $$folder check || failed=1; done; exit $$failed
+
+asan:
+	@$(MAKE) $(QUIET) VARIANT=asan units
+
+# ---- habits ----------------------------------------------------------------
+
+lint:
+	@tools/lint.sh
+
+indent:
+	@tools/indent.sh
+
+indent-check:
+	@tools/indent.sh --check
+
+# ---- use -------------------------------------------------------------------
+
+demo:
+	@tools/demo.sh
+
+demo-down:
+	@tools/demo_down.sh
+
+install: all
+	install -D $(OUT)/bridge/unidesk-bridge $(DESTDIR)$(PREFIX)/bin/unidesk-bridge
+	install -D $(OUT)/agent/unidesk-agent $(DESTDIR)$(PREFIX)/bin/unidesk-agent
+	install -D $(OUT)/git/unidesk-git $(DESTDIR)$(PREFIX)/lib/unidesk/unidesk-git
+	install -D $(OUT)/init/unidesk-init $(DESTDIR)$(PREFIX)/lib/unidesk/unidesk-init
+	@$(MAKE) $(QUIET) -C extension install DESTDIR=$(DESTDIR)
+
+clean:
+	rm -rf build
+
+.PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-units \
+        check-regress check-isolation check-exports check-cost check-path check-demo check-system \
+        units asan lint indent indent-check demo demo-down install clean

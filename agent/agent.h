@@ -1,0 +1,145 @@
+/*
+ * agent.h
+ *	  What all parts of the agent share: one Agent, its attempts, one lock.
+ *
+ * Threads: the link loop (link.c, session.c) talks to the server; each attempt
+ * has one worker (attempt_*.c) that talks to the engine; one more pings the
+ * engine.  What the worker and the loop both touch is guarded by Agent.lock;
+ * nobody holds it while waiting for engine, network or child.
+ */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/config.h"
+#include "agent/data.h"
+#include "agent/desired.h"
+#include "agent/docker.h"
+#include "agent/git.h"
+#include "agent/logfile.h"
+#include "agent/outcome.h"
+
+#define AGENT_ATTEMPTS_MAX 1024
+#define AGENT_PREPARE_STAGES 3	/* fetch, build, stage_in */
+#define AGENT_STAGES 4			/* ... and run */
+/* Log bytes that may be on their way before the server gave a credit. */
+#define AGENT_LOG_CREDIT (256 * 1024)
+
+typedef struct Fence
+{
+	int64_t		incarnation;
+	int64_t		task;
+	int32_t		attempt;
+} Fence;
+
+/* The loop's account of one attempt's log; see session_log.c. */
+typedef struct LogSend
+{
+	LogFile		file;
+	bool		probing;		/* first message of the session sent, no answer yet */
+	bool		started;		/* the server said where to go on */
+	uint64_t	sent;			/* next offset to send */
+	uint64_t	acked;			/* next offset the server wants */
+	uint64_t	credit;
+	int64_t		last_ack_ns;	/* boot clock; of the last ack or first byte after it */
+} LogSend;
+
+typedef struct Agent Agent;
+
+typedef struct Attempt
+{
+	struct Attempt *next;
+	Agent	   *agent;			/* borrowed */
+
+	/* Fixed after attempt_add. */
+	Fence		fence;
+	char		name[DATA_NAME_BYTES];	/* of its directories */
+	char		container[DATA_NAME_BYTES + 4];
+	TaskSpec   *spec;			/* owned; NULL when not to be prepared here */
+
+	/* Set by the loop, looked at by calls that wait. */
+	atomic_bool interrupt;
+
+	/* Everything below is guarded by Agent.lock. */
+	char		node[128];		/* the node it was assigned to */
+	int64_t		rev;			/* of the last desired message about it */
+	bool		held;			/* of another incarnation or node: only shown */
+	bool		discard;		/* stale or to be removed: report nothing */
+	bool		stop_wanted;
+	int			final_state;	/* what a wanted stop ends in */
+	int			final_reason;
+	StopIntent	intent;			/* the stop that is being carried out */
+	double		grace_s;
+	MaybeSeconds lease_s;
+	MaybeSeconds run_left_s;	/* while it has not started */
+	int64_t		prepare_deadline_ns;	/* boot clock; INT64_MAX: none */
+	int64_t		run_deadline_ns;	/* boot clock; INT64_MAX: none */
+
+	int			state;			/* UdAttemptState */
+	int			phase;			/* index of the stage while preparing, or -1 */
+	char		progress[201];
+	bool		progress_new;	/* not reported yet: at most once a second */
+	int64_t		stage_ms[AGENT_STAGES]; /* -1: not passed */
+	char		image_id[80];
+	bool		ran;			/* its container was started: there is a log */
+	bool		ended;			/* its container runs no more: the log is whole */
+	uint64_t	log_end;
+	Outcome		outcome;
+
+	bool		report_dirty;	/* something is new since the last report */
+	bool		report_settled; /* the server is as far as we are */
+	uint32_t	report_seq;		/* of the last report in this session */
+	int64_t		report_sent_ns;
+	bool		remove_acked;	/* result committed */
+	bool		remove_now;		/* log acknowledged too: the worker may remove */
+	bool		gone;			/* nothing of it is left; the loop frees it */
+
+	LogSend		log;			/* the loop's alone */
+} Attempt;
+
+struct Agent
+{
+	const AgentConfig *config;
+	Docker	   *docker;
+	GitSetup	git;
+	DataDir		data;
+	atomic_bool exiting;
+	atomic_bool engine_ok;
+	atomic_bool data_proven;	/* the engine sees our directory where we think */
+	int64_t		started_boot_ns;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* broadcast when an attempt's fields change */
+	DockerInfo	info;
+	Attempt    *attempts;
+	int			attempt_count;
+	int			worker_count;	/* running threads */
+	char		node[128];		/* as the last welcome said, or "" */
+	int64_t		incarnation;	/* of the last welcome, or 0 */
+	SessionLimits limits;
+	int64_t		lease_base_ns;	/* boot clock: last acknowledged beat was sent */
+
+	/* Make the loop look at the attempts; any thread may call it. */
+	void		(*wake) (void);
+};
+
+static inline void
+agent_lock(Agent *agent)
+{
+	pthread_mutex_lock(&agent->lock);
+}
+
+static inline void
+agent_unlock(Agent *agent)
+{
+	pthread_mutex_unlock(&agent->lock);
+}
+
+/* Wait for a change of any attempt, at most ms; the lock is held. */
+extern void agent_wait_changed(Agent *agent, int ms);
+
+#endif							/* AGENT_AGENT_H */

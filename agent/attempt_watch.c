@@ -1,0 +1,245 @@
+/*
+ * attempt_watch.c
+ *	  From a started container to its outcome; also after an agent restart.
+ *
+ * The worker waits in the engine, in slices that end at the next thing to do:
+ * the end of the run time, the KILL after the grace.  An engine that does not
+ * answer changes nothing: the container may well be running.
+ */
+#include "agent/attempt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/protocol.h"
+#include "common/reasons.h"
+#include "agent/lease.h"
+
+#define SLICE_S 30
+#define ENGINE_RETRY_MS 1000
+#define KILL_RETRY_S 5
+#define DISCARD_GRACE_S 10.0
+/* What an earlier agent had in flight appears in the engine within this. */
+#define SETTLE_NS (10 * NS_PER_S)
+
+typedef struct Watch
+{
+	Attempt    *attempt;
+	int64_t		began_ns;
+	bool		term_sent;
+	int64_t		kill_at_ns;		/* after the TERM; INT64_MAX before */
+} Watch;
+
+/* What is to be done now; Agent.lock is held. */
+static StopIntent
+watch_intent(const Attempt *attempt)
+{
+	if (attempt->discard)
+		return STOP_DISCARD;
+	if (attempt->intent != STOP_NONE)
+		return attempt->intent;
+	if (attempt->stop_wanted)
+		return STOP_WANTED;
+	if (!attempt->held && clock_boot_ns() >= attempt->run_deadline_ns)
+		return STOP_RUN_TIMEOUT;
+	return STOP_NONE;
+}
+
+/*
+ * Begin, or after an engine failure begin again, to stop it.  The intent is
+ * written down and announced before the signal goes out.
+ */
+static void
+watch_begin_stop(Watch *watch, StopIntent intent)
+{
+	Attempt    *attempt = watch->attempt;
+	Agent	   *agent = attempt->agent;
+	double		grace_s;
+	UdError		err;
+	int			result;
+
+	agent_lock(agent);
+	attempt->intent = intent;
+	grace_s = attempt->grace_s;
+	if (intent == STOP_DISCARD && grace_s > DISCARD_GRACE_S)
+		grace_s = DISCARD_GRACE_S;
+	attempt_write_control(attempt);
+	attempt_set_state(attempt, UD_ATTEMPT_STOPPING);
+	agent_unlock(agent);
+	attempt_save_state(attempt);
+	result = docker_kill(agent->docker, attempt->container, "TERM", &err);
+	if (result < 0 && result != UD_EEXIST && result != UD_ENOENT)
+	{
+		ud_warning("attempt %s: could not send TERM: %s", attempt->name, err.message);
+		return;
+	}
+	watch->term_sent = true;
+	watch->kill_at_ns = clock_add_s(clock_boot_ns(), grace_s);
+}
+
+static void
+watch_kill(Watch *watch)
+{
+	Attempt    *attempt = watch->attempt;
+	UdError		err;
+	int			result = docker_kill(attempt->agent->docker, attempt->container, "KILL", &err);
+
+	if (result < 0 && result != UD_EEXIST && result != UD_ENOENT)
+		ud_warning("attempt %s: could not send KILL: %s", attempt->name, err.message);
+	watch->kill_at_ns = clock_add_s(clock_boot_ns(), KILL_RETRY_S);
+}
+
+/* Seconds to wait in the engine: until the next thing to do, rounded up. */
+static int
+watch_slice_s(const Watch *watch)
+{
+	const Attempt *attempt = watch->attempt;
+	int64_t		next = watch->kill_at_ns;
+	int64_t		left;
+
+	agent_lock(attempt->agent);
+	if (!watch->term_sent && !attempt->held && attempt->run_deadline_ns < next)
+		next = attempt->run_deadline_ns;
+	agent_unlock(attempt->agent);
+	if (next == INT64_MAX)
+		return SLICE_S;
+	left = (next - clock_boot_ns() + NS_PER_S - 1) / NS_PER_S;
+	return left < 1 ? 1 : left > SLICE_S ? SLICE_S : (int) left;
+}
+
+static void
+watch_pause(Agent *agent)
+{
+	agent_lock(agent);
+	if (!atomic_load(&agent->exiting))
+		agent_wait_changed(agent, ENGINE_RETRY_MS);
+	agent_unlock(agent);
+}
+
+/*
+ * Until the container runs no more.  1: the engine still has it, 0: it is
+ * gone, negative: the agent exits.
+ */
+static int
+watch_until_end(Watch *watch)
+{
+	Attempt    *attempt = watch->attempt;
+	Agent	   *agent = attempt->agent;
+	UdError		err;
+
+	while (!atomic_load(&agent->exiting))
+	{
+		StopIntent	intent;
+		int			exit_code;
+		int			result;
+
+		/* What is wanted from here on interrupts the wait below. */
+		atomic_store(&attempt->interrupt, false);
+		agent_lock(agent);
+		intent = watch_intent(attempt);
+		agent_unlock(agent);
+		if (intent != STOP_NONE && !watch->term_sent)
+			watch_begin_stop(watch, intent);
+		else if (watch->term_sent && clock_boot_ns() >= watch->kill_at_ns)
+			watch_kill(watch);
+		result = docker_wait(agent->docker, attempt->container, watch_slice_s(watch), &attempt->interrupt, &exit_code, &err);
+		if (result == 0)
+			return 1;
+		if (result == UD_ENOENT)
+		{
+			if (clock_boot_ns() - agent->started_boot_ns > SETTLE_NS)
+				return 0;
+			watch_pause(agent);
+		}
+		else if (result != UD_ETIMEDOUT && result != UD_ECANCELLED)
+		{
+			ud_warning("attempt %s: the engine does not say how it is: %s", attempt->name, err.message);
+			watch_pause(agent);
+		}
+	}
+	return -1;
+}
+
+/* The end of what can be read of the log, where the exit record is missing. */
+static uint64_t
+watch_log_end(const Attempt *attempt)
+{
+	LogFile		log;
+	UdError		err;
+	uint64_t	end;
+	int			fd;
+
+	logfile_init(&log);
+	if (data_open_run(&attempt->agent->data, attempt->name, UD_RUN_LOG, &fd, &err) < 0)
+		return 0;
+	logfile_open(&log, fd);
+	end = logfile_end(&log);
+	logfile_release(&log);
+	return end;
+}
+
+static void
+watch_read_facts(const Watch *watch, bool has_container, ExitFacts *facts)
+{
+	const Attempt *attempt = watch->attempt;
+	Agent	   *agent = attempt->agent;
+	ud_auto_buf UdBuf bytes = {0};
+	DockerContainer container;
+	UdError		err;
+
+	memset(facts, 0, sizeof(*facts));
+	if (data_read_run(&agent->data, attempt->name, UD_RUN_EXIT, sizeof(facts->record), &bytes, &err) == 0)
+		facts->has_record = outcome_read_record(bytes.data, bytes.len, &facts->record);
+	while (has_container && !atomic_load(&agent->exiting))
+	{
+		int			result = docker_inspect(agent->docker, attempt->container, &container, &err);
+
+		if (result == 0)
+		{
+			facts->has_container = true;
+			facts->container_code = container.exit_code;
+			facts->container_oom = container.oom_killed;
+			docker_container_release(&container);
+		}
+		if (result == 0 || result == UD_ENOENT)
+			break;
+		watch_pause(agent);
+	}
+}
+
+void
+attempt_watch(Attempt *attempt)
+{
+	Agent	   *agent = attempt->agent;
+	Watch		watch = {
+		.attempt = attempt,
+		.began_ns = clock_boot_ns(),
+		.kill_at_ns = INT64_MAX,
+	};
+	ExitFacts	facts;
+	uint64_t	log_end;
+	int			ended = watch_until_end(&watch);
+
+	if (ended < 0)
+		return;
+	watch_read_facts(&watch, ended > 0, &facts);
+	if (atomic_load(&agent->exiting))
+		return;
+	log_end = facts.has_record ? facts.record.log_end : watch_log_end(attempt);
+	agent_lock(agent);
+	/* A stop that came too late for a signal still decides how it is called. */
+	facts.intent = attempt->intent == STOP_NONE && attempt->stop_wanted ? STOP_WANTED : attempt->intent;
+	facts.final_state = attempt->final_state;
+	facts.final_reason = attempt->final_reason;
+	outcome_judge(&facts, &attempt->outcome);
+	attempt->stage_ms[AGENT_PREPARE_STAGES] = (facts.has_record ? facts.record.run_ns : clock_boot_ns() - watch.began_ns) / NS_PER_MS;
+	attempt->log_end = log_end;
+	attempt->ended = true;
+	if (!attempt->discard)
+		attempt_set_state(attempt, attempt->outcome.state);
+	if (!attempt->discard && attempt->outcome.reason != UD_REASON_NONE)
+		ud_info("attempt %s: %s %s", attempt->name, ud_reason_text(attempt->outcome.reason), attempt->outcome.message);
+	agent_unlock(agent);
+}

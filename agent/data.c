@@ -1,0 +1,423 @@
+/*
+ * data.c
+ *	  The agent's data directory.
+ */
+#include "agent/data.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/reasons.h"
+#include "agent/remove_tree.h"
+
+#define STATE_BYTES_MAX (64 * 1024)
+
+/* Which of the directories below the data directory. */
+static const struct
+{
+	const char *name;
+	mode_t		mode;
+	size_t		fd;				/* offset of the descriptor in DataDir, or 0 */
+}			data_parts[] =
+{
+	{"mirrors", 0700, 0},
+	{"bin", 0755, 0},
+	{"tree", 0711, offsetof(DataDir, tree_fd)},
+	{"out", 0700, offsetof(DataDir, out_fd)},
+	{"run", 0700, offsetof(DataDir, run_fd)},
+	{"state", 0700, offsetof(DataDir, state_fd)},
+};
+
+static int
+data_error(UdError *err, const char *what, const char *name)
+{
+	int			code = errno == ENOENT ? UD_ENOENT : UD_EIO;
+	int			reason = errno == ENOSPC || errno == EDQUOT ? UD_REASON_NODE_DISK_FULL : UD_REASON_NODE_AGENT_ERROR;
+
+	return ud_error(err, code, reason, "could not %s \"%s\": %s", what, name, strerror(errno));
+}
+
+static int
+data_write_all(int fd, const uint8_t *bytes, size_t len)
+{
+	while (len > 0)
+	{
+		ssize_t		done = write(fd, bytes, len);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return -1;
+		bytes += done;
+		len -= (size_t) done;
+	}
+	return 0;
+}
+
+/* Write name in dir aside and rename it into place. */
+static int
+data_replace(int dir, const char *name, mode_t mode, const void *bytes, size_t len, UdError *err)
+{
+	char		aside[80];
+	int			fd;
+
+	snprintf(aside, sizeof(aside), ".%s.new", name);
+	unlinkat(dir, aside, 0);
+	fd = openat(dir, aside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+	if (fd < 0)
+		return data_error(err, "create", aside);
+	if (data_write_all(fd, bytes, len) < 0 || fchmod(fd, mode) < 0)
+	{
+		data_error(err, "write", aside);
+		close(fd);
+		unlinkat(dir, aside, 0);
+		return err->code;
+	}
+	close(fd);
+	if (renameat(dir, aside, dir, name) < 0)
+	{
+		data_error(err, "rename into place", name);
+		unlinkat(dir, aside, 0);
+		return err->code;
+	}
+	return 0;
+}
+
+/* A regular file, opened without following links or waiting for a FIFO. */
+static int
+data_open_regular(int dir, const char *name, int *out, UdError *err)
+{
+	struct stat info;
+	int			fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return data_error(err, "open", name);
+	if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))
+	{
+		close(fd);
+		return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "\"%s\" is not a regular file", name);
+	}
+	*out = fd;
+	return 0;
+}
+
+static int
+data_read_regular(int dir, const char *name, size_t size_max, UdBuf *out, UdError *err)
+{
+	ud_auto_fd int fd = -1;
+
+	if (data_open_regular(dir, name, &fd, err) < 0)
+		return err->code;
+	while (out->len <= size_max)
+	{
+		ssize_t		got;
+
+		ud_buf_reserve(out, 4096);
+		got = read(fd, out->data + out->len, 4096);
+		if (got < 0)
+			return data_error(err, "read", name);
+		if (got == 0)
+			return 0;
+		out->len += (size_t) got;
+	}
+	return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "\"%s\" is too long", name);
+}
+
+/* Copy unidesk-init into bin/, so that the engine can mount it. */
+static int
+data_copy_init(DataDir *data, const char *program, UdError *err)
+{
+	ud_auto_fd int bin = openat(data->root_fd, "bin", O_DIRECTORY | O_CLOEXEC);
+	ud_auto_buf UdBuf bytes = {0};
+	ud_auto_fd int fd = open(program, O_RDONLY | O_CLOEXEC);
+	ssize_t		got;
+
+	if (bin < 0)
+		return data_error(err, "open", "bin");
+	if (fd < 0)
+		return data_error(err, "open", program);
+	do
+	{
+		ud_buf_reserve(&bytes, 65536);
+		got = read(fd, bytes.data + bytes.len, 65536);
+		if (got < 0)
+			return data_error(err, "read", program);
+		bytes.len += (size_t) got;
+	} while (got > 0 && bytes.len < 64 * 1024 * 1024);
+	return data_replace(bin, "unidesk-init", 0755, bytes.data, bytes.len, err);
+}
+
+static int
+data_lock(DataDir *data, UdError *err)
+{
+	data->lock_fd = openat(data->root_fd, "agent.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (data->lock_fd < 0)
+		return data_error(err, "open", "agent.lock");
+	if (flock(data->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return ud_error(err, UD_EEXIST, 0, "another agent uses the data directory \"%s\": stop it, or set UNIDESK_DATA to another one", data->path);
+	return 0;
+}
+
+int
+data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char *init_program, UdError *err)
+{
+	struct stat info;
+
+	*data = (DataDir)
+	{
+		.path = path,
+		.host = host,
+		.tree_fd = -1,
+		.out_fd = -1,
+		.run_fd = -1,
+		.state_fd = -1,
+		.lock_fd = -1,
+	};
+	data->root_fd = open(path, O_DIRECTORY | O_CLOEXEC);
+	if (data->root_fd < 0 || fstat(data->root_fd, &info) < 0)
+		return data_error(err, "open UNIDESK_DATA directory", path);
+	if (data_lock(data, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < sizeof(data_parts) / sizeof(data_parts[0]); i++)
+	{
+		const char *name = data_parts[i].name;
+		int			fd;
+
+		if (mkdirat(data->root_fd, name, 0700) < 0 && errno != EEXIST)
+			return data_error(err, "make directory", name);
+		fd = openat(data->root_fd, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0 || fchmod(fd, data_parts[i].mode) < 0)
+			return data_error(err, "open directory", name);
+		if (data_parts[i].fd != 0)
+			*(int *) ((char *) data + data_parts[i].fd) = fd;
+		else
+			close(fd);
+	}
+	/* The other uid must be able to pass through to its mirrors. */
+	if (git_uid != 0 &&
+		(fchownat(data->root_fd, "mirrors", git_uid, (gid_t) git_uid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		 fchmod(data->root_fd, (info.st_mode & 07777) | 0011) < 0))
+		return data_error(err, "hand over", "mirrors");
+	return data_copy_init(data, init_program, err);
+}
+
+void
+data_close(DataDir *data)
+{
+	int			fds[] = {data->tree_fd, data->out_fd, data->run_fd, data->state_fd, data->lock_fd, data->root_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	free(data->host);
+}
+
+static int
+data_remove_dirs(const DataDir *data, const char *name, UdError *err)
+{
+	if (remove_tree(data->tree_fd, name) < 0 ||
+		remove_tree(data->out_fd, name) < 0 ||
+		remove_tree(data->run_fd, name) < 0)
+		return data_error(err, "remove directories of", name);
+	return 0;
+}
+
+int
+data_make_attempt(const DataDir *data, const char *name, UdError *err)
+{
+	ud_auto_fd int out = -1;
+
+	if (data_remove_dirs(data, name, err) < 0)
+		return err->code;
+	if (mkdirat(data->tree_fd, name, 0755) < 0 ||
+		mkdirat(data->run_fd, name, 0755) < 0 ||
+		mkdirat(data->out_fd, name, 0755) < 0)
+		return data_error(err, "make directories of", name);
+	out = openat(data->out_fd, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (out < 0 || mkdirat(out, "output", 0755) < 0 || mkdirat(out, "checkpoint", 0755) < 0)
+		return data_error(err, "make directories of", name);
+	return 0;
+}
+
+int
+data_chown_attempt(const DataDir *data, const char *name, uid_t uid, gid_t gid, UdError *err)
+{
+	ud_auto_fd int out = openat(data->out_fd, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (out < 0 ||
+		fchownat(out, "output", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchownat(out, "checkpoint", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchownat(data->tree_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchownat(data->run_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return data_error(err, "hand to the image's user the directories of", name);
+	return 0;
+}
+
+int
+data_remove_attempt(const DataDir *data, const char *name, UdError *err)
+{
+	if (data_remove_dirs(data, name, err) < 0)
+		return err->code;
+	if (unlinkat(data->state_fd, name, 0) < 0 && errno != ENOENT)
+		return data_error(err, "remove state of", name);
+	return 0;
+}
+
+static int
+data_run_dir(const DataDir *data, const char *name, int *dir, UdError *err)
+{
+	*dir = openat(data->run_fd, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return *dir < 0 ? data_error(err, "open run directory", name) : 0;
+}
+
+int
+data_open_run(const DataDir *data, const char *name, const char *file, int *fd, UdError *err)
+{
+	ud_auto_fd int dir = -1;
+
+	if (data_run_dir(data, name, &dir, err) < 0)
+		return err->code;
+	return data_open_regular(dir, file, fd, err);
+}
+
+int
+data_read_run(const DataDir *data, const char *name, const char *file, size_t size_max, UdBuf *out, UdError *err)
+{
+	ud_auto_fd int dir = -1;
+
+	if (data_run_dir(data, name, &dir, err) < 0)
+		return err->code;
+	return data_read_regular(dir, file, size_max, out, err);
+}
+
+int
+data_write_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	ud_auto_fd int dir = -1;
+
+	if (data_run_dir(data, name, &dir, err) < 0)
+		return err->code;
+	return data_replace(dir, file, 0644, bytes, len, err);
+}
+
+int
+data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err)
+{
+	return data_read_regular(data->state_fd, name, STATE_BYTES_MAX, out, err);
+}
+
+int
+data_write_state(const DataDir *data, const char *name, const void *bytes, size_t len, UdError *err)
+{
+	return data_replace(data->state_fd, name, 0600, bytes, len, err);
+}
+
+/* Call each with every name in the directory; names that begin with "." not. */
+static void
+data_each(int dir, void (*each) (void *arg, const char *name), void *arg)
+{
+	int			copy = openat(dir, ".", O_DIRECTORY | O_CLOEXEC);
+	DIR		   *stream = copy >= 0 ? fdopendir(copy) : NULL;
+	struct dirent *entry;
+
+	if (stream == NULL)
+	{
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	while ((entry = readdir(stream)) != NULL)
+		if (entry->d_name[0] != '.')
+			each(arg, entry->d_name);
+	closedir(stream);
+}
+
+void
+data_each_state(const DataDir *data, void (*each) (void *arg, const char *name), void *arg)
+{
+	data_each(data->state_fd, each, arg);
+}
+
+typedef struct DataSweep
+{
+	int			dir;
+	int			(*keep) (void *arg, const char *name);
+	void	   *arg;
+} DataSweep;
+
+static void
+data_sweep_one(void *arg, const char *name)
+{
+	DataSweep  *sweep = arg;
+
+	if (sweep->keep(sweep->arg, name))
+		return;
+	ud_info("removing what an earlier run left of \"%s\"", name);
+	if (remove_tree(sweep->dir, name) < 0)
+		ud_warning("could not remove \"%s\": %s", name, strerror(errno));
+}
+
+void
+data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void *arg)
+{
+	int			dirs[] = {data->tree_fd, data->out_fd, data->run_fd};
+	DataSweep	sweep = {
+		.keep = keep,
+		.arg = arg,
+	};
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
+	{
+		sweep.dir = dirs[i];
+		data_each(dirs[i], data_sweep_one, &sweep);
+	}
+}
+
+int
+data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdError *err)
+{
+	struct statvfs info;
+
+	if (fstatvfs(data->root_fd, &info) < 0)
+		return data_error(err, "measure", data->path);
+	*free_bytes = (int64_t) info.f_bavail * (int64_t) info.f_frsize;
+	*total_bytes = (int64_t) info.f_blocks * (int64_t) info.f_frsize;
+	return 0;
+}
+
+void
+data_touch_alive(const DataDir *data)
+{
+	int			fd = openat(data->root_fd, DATA_ALIVE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return;
+	if (futimens(fd, NULL) < 0)
+		ud_debug("could not touch %s: %s", DATA_ALIVE, strerror(errno));
+	close(fd);
+}
+
+int64_t
+data_alive_age_s(const char *path)
+{
+	ud_auto_free char *file = ud_asprintf("%s/%s", path, DATA_ALIVE);
+	struct stat info;
+	int64_t		age;
+
+	if (stat(file, &info) < 0)
+		return -1;
+	age = (int64_t) (time(NULL) - info.st_mtime);
+	return age < 0 ? 0 : age;
+}

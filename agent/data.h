@@ -1,0 +1,74 @@
+/*
+ * data.h
+ *	  The agent's data directory: what lies where, and safe access to it.
+ *
+ *	mirrors/		bare repositories, owned by the uid git runs as
+ *	bin/			copy of unidesk-init, mounted into every task
+ *	tree/<name>		a task's code, mounted at /workspace
+ *	out/<name>/		output and checkpoint, mounted at /output, /checkpoint
+ *	run/<name>		log, exit, control, mounted at /run/unidesk
+ *	state/<name>	what the agent needs to go on after its own restart; never
+ *					mounted, so no task can forge it
+ *
+ * <name> is "<incarnation8>-<task>-<attempt>".  tree, out and run belong to the
+ * task while it runs: everything below them is hostile, so files are opened
+ * relative to directory descriptors, without following links, and only when
+ * they are regular.
+ */
+#ifndef AGENT_DATA_H
+#define AGENT_DATA_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#define DATA_NAME_BYTES 64
+#define DATA_ALIVE "agent.alive"
+
+typedef struct DataDir
+{
+	const char *path;			/* borrowed: as this program sees it */
+	char	   *host;			/* owned: as the engine sees it */
+	int			root_fd;
+	int			tree_fd;
+	int			out_fd;
+	int			run_fd;
+	int			state_fd;
+	int			lock_fd;
+} DataDir;
+
+/*
+ * Make what is missing below path, lock it against a second agent, and copy
+ * unidesk-init to bin/.  host is taken over.
+ */
+extern int	data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char *init_program, UdError *err) UD_MUSTCHECK;
+extern void data_close(DataDir *data);
+
+/* Fresh directories of one attempt; what an earlier try left goes first. */
+extern int	data_make_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+extern int	data_chown_attempt(const DataDir *data, const char *name, uid_t uid, gid_t gid, UdError *err) UD_MUSTCHECK;
+/* All directories of the attempt, then its state; absent is no error. */
+extern int	data_remove_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+
+/* A regular file of run/<name>, for reading; UD_ENOENT when absent. */
+extern int	data_open_run(const DataDir *data, const char *name, const char *file, int *fd, UdError *err) UD_MUSTCHECK;
+extern int	data_read_run(const DataDir *data, const char *name, const char *file, size_t size_max, UdBuf *out, UdError *err) UD_MUSTCHECK;
+/* Write aside and rename. */
+extern int	data_write_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+
+extern int	data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err) UD_MUSTCHECK;
+extern int	data_write_state(const DataDir *data, const char *name, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+/* Call each with the name of every state there is. */
+extern void data_each_state(const DataDir *data, void (*each) (void *arg, const char *name), void *arg);
+/* Remove directories of attempts for which keep says false. */
+extern void data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void *arg);
+
+extern int	data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdError *err) UD_MUSTCHECK;
+/* Say that the server acknowledged a beat now; --health looks at it. */
+extern void data_touch_alive(const DataDir *data);
+/* Seconds since then, or -1. */
+extern int64_t data_alive_age_s(const char *path);
+
+#endif							/* AGENT_DATA_H */

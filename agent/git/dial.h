@@ -1,0 +1,34 @@
+/*
+ * dial.h
+ *	  libgit2's sockets, dialled by us: the address that was checked is the
+ *	  address that is connected to.
+ *
+ * Checking a name and letting libgit2 resolve it again would be open to DNS
+ * rebinding.  The stream also has the idle limit that libgit2 1.5 lacks.
+ */
+#ifndef GIT_DIAL_H
+#define GIT_DIAL_H
+
+#include <stdbool.h>
+
+#include "agent/git/url.h"
+#include "common/error.h"
+
+/*
+ * From here on libgit2 connects to target, under its policy, or to a proxy
+ * the environment names (the node owner's choice, so not checked); to nothing
+ * else.  target must outlive all use.
+ */
+extern int	dial_register(const RepoUrl *target, bool allow_private, UdError *err) UD_MUSTCHECK;
+
+/*
+ * Resolve and judge the target before anything is dialled: prep.repo_refused
+ * or prep.repo_unreachable.  A name that only a proxy can resolve passes.
+ */
+extern int	dial_check_target(UdError *err) UD_MUSTCHECK;
+
+/* What went wrong in our streams last, NULL when nothing did. */
+extern const UdError *dial_failure(void);
+extern void dial_clear_failure(void);
+
+#endif							/* GIT_DIAL_H */

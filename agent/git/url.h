@@ -1,0 +1,33 @@
+/*
+ * url.h
+ *	  Which repositories may be dialled: the policy on URLs and addresses.
+ *
+ * People outside write these URLs and the node stands inside somebody's
+ * network, so only https to public addresses is allowed; allow_private adds
+ * http and every address.
+ */
+#ifndef GIT_URL_H
+#define GIT_URL_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "common/error.h"
+
+#define URL_BYTES_MAX 2048
+
+typedef struct RepoUrl
+{
+	bool		is_https;
+	char		host[256];		/* without brackets */
+	char		port[6];
+} RepoUrl;
+
+/* Syntax and scheme; nothing is resolved.  Failure is prep.repo_refused. */
+extern int	url_parse(const char *url, bool allow_private, RepoUrl *out, UdError *err) UD_MUSTCHECK;
+
+/* Loopback, private, link-local, metadata, or otherwise not the public internet. */
+extern bool address_is_private(const struct sockaddr *address);
+
+#endif							/* GIT_URL_H */

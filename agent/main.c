@@ -1,0 +1,243 @@
+/*
+ * main.c
+ *	  unidesk-agent: start, signals, end.
+ *
+ * Containers outlive this program: it may be stopped, killed and replaced at
+ * any moment; what it needs to go on lies in the engine and in /data.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/attempt.h"
+#include "common/log.h"
+#include "agent/lease.h"
+#include "agent/link.h"
+
+#define ENGINE_RETRY_S 5
+#define ENGINE_PING_MS 10000
+#define ENGINE_PING_DOWN_MS 2000
+#define EXIT_WAIT_NS (8 * NS_PER_S)
+#define ALIVE_AGE_MAX_S 60
+
+static Agent main_agent = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+};
+
+/* Signals are taken by a thread, so that nothing runs in a handler. */
+static void *
+main_signals(void *arg)
+{
+	const sigset_t *set = arg;
+	int			number;
+
+	while (sigwait(set, &number) != 0)
+		;
+	ud_info("signal %d: closing the connection; tasks go on", number);
+	atomic_store(&main_agent.exiting, true);
+	agent_lock(&main_agent);
+	for (Attempt *attempt = main_agent.attempts; attempt != NULL; attempt = attempt->next)
+		atomic_store(&attempt->interrupt, true);
+	pthread_cond_broadcast(&main_agent.changed);
+	agent_unlock(&main_agent);
+	link_wake();
+	return NULL;
+}
+
+/* Know whether the engine answers, and what it is after an upgrade. */
+static void *
+main_ping_engine(void *arg)
+{
+	Agent	   *agent = arg;
+
+	while (!atomic_load(&agent->exiting))
+	{
+		UdError		err;
+		DockerInfo	info;
+		bool		was_ok = atomic_load(&agent->engine_ok);
+		bool		ok = docker_ping(agent->docker, &err) == 0;
+
+		if (was_ok && !ok)
+			ud_err("the engine does not answer: %s", err.message);
+		else if (!was_ok && ok)
+			ud_info("the engine answers again");
+		if (!was_ok && ok && docker_info(agent->docker, &info, &err) == 0)
+		{
+			agent_lock(agent);
+			agent->info = info;
+			agent_unlock(agent);
+		}
+		atomic_store(&agent->engine_ok, ok);
+		agent_lock(agent);
+		for (int64_t until = clock_boot_ns() + (ok ? ENGINE_PING_MS : ENGINE_PING_DOWN_MS) * NS_PER_MS;
+			 clock_boot_ns() < until && !atomic_load(&agent->exiting);)
+			agent_wait_changed(agent, ENGINE_PING_DOWN_MS);
+		agent_unlock(agent);
+	}
+	return NULL;
+}
+
+static int
+main_start_thread(void *(*start) (void *), void *arg, UdError *err)
+{
+	pthread_t	thread;
+	int			result = pthread_create(&thread, NULL, start, arg);
+
+	if (result != 0)
+		return ud_error(err, UD_EIO, 0, "could not start a thread: %s", strerror(result));
+	pthread_detach(thread);
+	return 0;
+}
+
+/* The engine may come up after us: wait for it, unless told to stop. */
+static int
+main_open_engine(Agent *agent, UdError *err)
+{
+	while (!atomic_load(&agent->exiting))
+	{
+		agent->docker = docker_open(agent->config->docker_socket, err);
+		if (agent->docker != NULL && docker_info(agent->docker, &agent->info, err) == 0)
+		{
+			atomic_store(&agent->engine_ok, true);
+			return 0;
+		}
+		if (agent->docker != NULL)
+			docker_close(agent->docker);
+		agent->docker = NULL;
+		ud_warning("the engine at \"%s\" does not answer, trying again: %s", agent->config->docker_socket, err->message);
+		agent_lock(agent);
+		if (!atomic_load(&agent->exiting))
+			agent_wait_changed(agent, ENGINE_RETRY_S * 1000);
+		agent_unlock(agent);
+	}
+	return UD_ECANCELLED;
+}
+
+/* Engine, data directory, what an earlier run left. */
+static int
+main_prepare(Agent *agent, UdError *err)
+{
+	const AgentConfig *config = agent->config;
+	char	   *host = NULL;
+
+	if (main_open_engine(agent, err) < 0)
+		return err->code;
+	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);
+	if (config->data_host != NULL)
+		host = ud_strdup(config->data_host);
+	else if (docker_volume_mountpoint(agent->docker, config->volume, &host, err) < 0)
+		return err->code;
+	if (data_open(&agent->data, config->data, host, config->git_uid, config->init_program, err) < 0)
+		return err->code;
+	ud_info("data in \"%s\", which the engine sees as \"%s\"", agent->data.path, agent->data.host);
+	agent->git = (GitSetup)
+	{
+		.program = config->git_program,
+		.uid = config->git_uid,
+		.gid = (gid_t) config->git_uid,
+		.mirrors = ud_asprintf("%s/mirrors", config->data),
+		.allow_private = config->allow_private_git,
+	};
+	return attempt_recover(agent, err);
+}
+
+/*
+ * Workers end by themselves when told to exit; those in the middle of a
+ * create or start are given the time to hear the answer.
+ */
+static void
+main_wait_for_workers(Agent *agent)
+{
+	int64_t		until = clock_boot_ns() + EXIT_WAIT_NS;
+
+	agent_lock(agent);
+	while (agent->worker_count > 0 && clock_boot_ns() < until)
+		agent_wait_changed(agent, 200);
+	if (agent->worker_count > 0)
+		ud_warning("%d workers are still busy: leaving them", agent->worker_count);
+	agent_unlock(agent);
+}
+
+static int
+main_run(const AgentConfig *config)
+{
+	static sigset_t set;
+	Agent	   *agent = &main_agent;
+	pthread_condattr_t attributes;
+	UdError		err = {0};
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&agent->changed, &attributes);
+	agent->config = config;
+	agent->started_boot_ns = clock_boot_ns();
+	agent->wake = link_wake;
+	if (main_start_thread(main_signals, &set, &err) < 0 ||
+		(main_prepare(agent, &err) < 0 && !atomic_load(&agent->exiting)) ||
+		(!atomic_load(&agent->exiting) &&
+		 (main_start_thread(main_ping_engine, agent, &err) < 0 ||
+		  link_run(agent, &err) < 0)))
+	{
+		ud_err("%s", err.message);
+		return AGENT_EXIT_FAILED;
+	}
+	main_wait_for_workers(agent);
+	ud_info("stopped");
+	return 0;
+}
+
+static int
+main_health(void)
+{
+	const char *path = getenv("UNIDESK_DATA");
+	int64_t		age = data_alive_age_s(path != NULL && path[0] != '\0' ? path : "/data");
+
+	if (age >= 0 && age < ALIVE_AGE_MAX_S)
+		return 0;
+	if (age < 0)
+		fprintf(stderr, "the server has not acknowledged a beat yet\n");
+	else
+		fprintf(stderr, "the server's last acknowledgement of a beat is %lld s old\n", (long long) age);
+	return AGENT_EXIT_FAILED;
+}
+
+int
+main(int argc, char **argv)
+{
+	static AgentConfig config;
+	UdError		err = {0};
+
+	if (argc == 2 && strcmp(argv[1], "--version") == 0)
+	{
+		printf("unidesk-agent %s\n", AGENT_VERSION);
+		return 0;
+	}
+	if (argc == 2 && strcmp(argv[1], "--health") == 0)
+		return main_health();
+	if (argc > 1)
+	{
+		fprintf(stderr, "usage: unidesk-agent [--version | --health]\nSettings are environment variables, see docs/settings.md.\n");
+		return AGENT_EXIT_CONFIG;
+	}
+	ud_log_setup("unidesk-agent", UD_LOG_INFO);
+	if (config_load(&config, &err) < 0)
+	{
+		ud_err("%s", err.message);
+		return AGENT_EXIT_CONFIG;
+	}
+	if (config.debug)
+		ud_log_setup("unidesk-agent", UD_LOG_DEBUG);
+	/* Nothing below reads it, and children must not inherit it. */
+	unsetenv("UNIDESK_TOKEN");
+	return main_run(&config);
+}

@@ -1,0 +1,117 @@
+/*
+ * state.c
+ *	  state/<name>: what the agent needs to go on after its own restart.
+ */
+#include "agent/state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/protocol.h"
+#include "common/reasons.h"
+#include "agent/json.h"
+#include "agent/lease.h"
+#include "agent/report.h"
+
+#define SECONDS_MAX 1e12
+
+static void
+state_set_maybe(struct json_object *object, const char *key, const MaybeSeconds *seconds)
+{
+	if (seconds->set)
+		json_set_number(object, key, seconds->value);
+}
+
+void
+state_write(const Attempt *attempt, UdBuf *out)
+{
+	ud_auto_json struct json_object *object = json_object_new_object();
+	struct json_object *stages = json_object_new_object();
+	char		hex[DESIRED_HEX_BYTES];
+
+	incarnation_write(attempt->fence.incarnation, hex);
+	json_set_text(object, "incarnation", hex);
+	json_set_int(object, "task", attempt->fence.task);
+	json_set_int(object, "attempt", attempt->fence.attempt);
+	json_set_text(object, "node", attempt->node);
+	json_set_text(object, "image_id", attempt->image_id);
+	json_set_text(object, "boot_id", clock_boot_id());
+	json_set_int(object, "run_deadline_boot_ns", attempt->run_deadline_ns);
+	json_set_number(object, "grace_s", attempt->grace_s);
+	state_set_maybe(object, "lease_s", &attempt->lease_s);
+	json_set_int(object, "intent", attempt->intent);
+	json_set_bool(object, "stop_wanted", attempt->stop_wanted);
+	json_set_int(object, "final_state", attempt->final_state);
+	json_set_int(object, "final_reason", attempt->final_reason);
+	for (int i = 0; i < AGENT_STAGES; i++)
+		if (attempt->stage_ms[i] >= 0)
+			json_set_int(stages, report_stage_names[i], attempt->stage_ms[i]);
+	json_object_object_add(object, "stage_ms", stages);
+	json_write(object, out);
+}
+
+int
+state_read_fence(const void *text, size_t len, StateRead *out, UdError *err)
+{
+	ud_auto_json struct json_object *object = json_parse_object(text, len, err);
+	const char *incarnation = NULL;
+	const char *node = "";
+	int64_t		attempt = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (object == NULL)
+		return err->code;
+	if (json_get_text(object, "incarnation", 16, &incarnation, err) < 0 ||
+		json_get_int(object, "task", 1, INT64_MAX, &out->fence.task, err) < 0 ||
+		json_get_int(object, "attempt", 1, INT32_MAX, &attempt, err) < 0 ||
+		json_get_text(object, "node", sizeof(out->node) - 1, &node, err) < 0)
+		return err->code;
+	if (incarnation == NULL || !incarnation_read(incarnation, &out->fence.incarnation) ||
+		out->fence.task == 0 || attempt == 0)
+		return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "state has no complete fence");
+	out->fence.attempt = (int32_t) attempt;
+	strcpy(out->node, node);
+	return 0;
+}
+
+int
+state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
+{
+	ud_auto_json struct json_object *object = json_parse_object(text, len, err);
+	struct json_object *stages = NULL;
+	const char *image = "";
+	const char *boot = "";
+	int64_t		intent = 0;
+	int64_t		final_state = 0;
+	int64_t		final_reason = 0;
+	int			lease;
+
+	if (object == NULL)
+		return err->code;
+	if (json_get_text(object, "image_id", sizeof(attempt->image_id) - 1, &image, err) < 0 ||
+		json_get_text(object, "boot_id", UD_BOOT_ID_BYTES, &boot, err) < 0 ||
+		json_get_int(object, "run_deadline_boot_ns", INT64_MIN, INT64_MAX, &attempt->run_deadline_ns, err) < 0 ||
+		json_get_number(object, "grace_s", 0, SECONDS_MAX, &attempt->grace_s, err) < 0 ||
+		json_get_int(object, "intent", STOP_NONE, STOP_DISCARD, &intent, err) < 0 ||
+		json_get_bool(object, "stop_wanted", &attempt->stop_wanted, err) < 0 ||
+		json_get_int(object, "final_state", 0, UD_ATTEMPT_REJECTED, &final_state, err) < 0 ||
+		json_get_int(object, "final_reason", 0, 9999, &final_reason, err) < 0 ||
+		json_get_object(object, "stage_ms", &stages, err) < 0 ||
+		(lease = json_get_number(object, "lease_s", 0, SECONDS_MAX, &attempt->lease_s.value, err)) < 0)
+		return err->code;
+	attempt->lease_s.set = lease > 0;
+	attempt->intent = (StopIntent) intent;
+	attempt->discard = intent == STOP_DISCARD;
+	attempt->final_state = (int) final_state;
+	attempt->final_reason = (int) final_reason;
+	if (attempt->stop_wanted && !UD_ATTEMPT_IS_TERMINAL(attempt->final_state))
+		return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "state wants a stop without an end");
+	strcpy(attempt->image_id, image);
+	/* Times of another boot mean nothing; nothing of it can be running. */
+	if (strcmp(boot, clock_boot_id()) != 0)
+		attempt->run_deadline_ns = INT64_MAX;
+	for (int i = 0; stages != NULL && i < AGENT_STAGES; i++)
+		if (json_get_int(stages, report_stage_names[i], 0, INT64_MAX, &attempt->stage_ms[i], err) < 0)
+			return err->code;
+	return 0;
+}

@@ -1,0 +1,135 @@
+/*
+ * bridges.c
+ *	  Instances of the bridge: registration, beats, the end of sessions.
+ */
+#include "unidesk.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "shared.h"
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_api_version);
+Datum
+unidesk_bridge_api_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(UNIDESK_BRIDGE_API_VERSION);
+}
+
+/* Sessions of the bridges that $1 selects end. */
+#define CLOSE_SESSIONS \
+	"UPDATE unidesk_data.node SET session = NULL, bridge_id = NULL, reconciled = false WHERE bridge_id"
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_register);
+
+/*
+ * unidesk_bridge.register(name, pid): the instance's id; the same for the
+ * same name and pid while it lives, so that its sessions outlive a lost
+ * connection to the database.
+ */
+Datum
+unidesk_bridge_register(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr known_plan;
+	static SPIPlanPtr end_plan;
+	static SPIPlanPtr add_plan;
+	UnideskArgs args = {0};
+	UnideskArgs name = {0};
+	int32		id;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name and pid of a bridge cannot be null"),
+				 errhint("Give the bridge's name and process id.")));
+	unidesk_arg_text(&args, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	unidesk_arg_int32(&args, PG_GETARG_INT32(1));
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_text(&name, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	unidesk_arg_time(&name, unidesk_now());
+	SPI_connect();
+	if (unidesk_execute(&known_plan,
+						"UPDATE unidesk_data.bridge SET last_beat = $3 WHERE name = $1 AND pid = $2"
+						" AND ended_at IS NULL RETURNING id", &args) == 1)
+		id = unidesk_column_int32(0, 1);
+	else
+	{
+		unidesk_execute(&end_plan,
+						"WITH old AS (UPDATE unidesk_data.bridge SET ended_at = $2"
+						" WHERE name = $1 AND ended_at IS NULL RETURNING id)"
+						CLOSE_SESSIONS " IN (SELECT id FROM old)", &name);
+		unidesk_execute(&add_plan,
+						"INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat)"
+						" VALUES ($1, $2, $3, $3) RETURNING id", &args);
+		id = unidesk_column_int32(0, 1);
+	}
+	unidesk_bridge_pulled(id);
+	unidesk_wake_at_commit(false);
+	SPI_finish();
+	PG_RETURN_INT32(id);
+}
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_beat);
+
+/* unidesk_bridge.beat(bridge, queue_age_ms) */
+Datum
+unidesk_bridge_beat(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
+	unidesk_arg_int32(&args, PG_GETARG_INT32(1));
+	unidesk_arg_time(&args, unidesk_now());
+	SPI_connect();
+	if (unidesk_execute(&plan,
+						"UPDATE unidesk_data.bridge SET last_beat = $3, queue_age_ms = $2"
+						" WHERE id = $1 AND ended_at IS NULL", &args) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("bridge %d is over", PG_GETARG_INT32(0)),
+				 errhint("Register again.")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_close_session);
+
+/* unidesk_bridge.close_session(bridge, session[]) */
+Datum
+unidesk_bridge_close_session(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
+	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(1));
+	SPI_connect();
+	unidesk_execute(&plan, CLOSE_SESSIONS " = $1 AND session = ANY ($2)", &args);
+	unidesk_wake_at_commit(false);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_deregister);
+
+/* unidesk_bridge.deregister(bridge) */
+Datum
+unidesk_bridge_deregister(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
+	unidesk_arg_time(&args, unidesk_now());
+	SPI_connect();
+	unidesk_execute(&plan,
+					"WITH old AS (UPDATE unidesk_data.bridge SET ended_at = $2"
+					" WHERE id = $1 AND ended_at IS NULL RETURNING id)"
+					CLOSE_SESSIONS " IN (SELECT id FROM old)", &args);
+	unidesk_wake_at_commit(false);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,78 @@
+/*
+ * door.h
+ *	  The one door for state: every change of a task's, attempt's or node's
+ *	  state goes through these functions, which write the row, the event and
+ *	  the reason in one transaction and force a synchronous commit.
+ *
+ * All expect an open SPI connection and run as the owner.
+ */
+#ifndef UNIDESK_DOOR_H
+#define UNIDESK_DOOR_H
+
+#include "unidesk.h"
+
+#include "report.h"
+
+/* The columns of live that decide about moves; read under the row's lock. */
+typedef struct UnideskLive
+{
+	int64		task_id;
+	int			state;			/* UnideskTaskState */
+	int			reason;
+	int			seq;			/* events written so far */
+	int			attempt;
+	int64		incarnation;
+	int32		node_id;
+	int			attempt_state;	/* UdAttemptState, 0 when not active */
+	int			phase;
+	int			want;			/* UdWant, 0 when not active */
+	int			want_final;		/* UdAttemptState when want is stop */
+	int			want_reason;
+	int32		cpus_milli;
+	int64		memory;
+	int			gpus;
+	int64		gpu_mask;
+	int			max_retries;
+	int			user_failures;
+	int			infra_failures;
+	int			on_lost;		/* UnideskOnLost */
+	TimestampTz placed_at;		/* 0 for NULL */
+	TimestampTz started_at;
+} UnideskLive;
+
+typedef enum UnideskLock
+{
+	UNIDESK_LOCKED,
+	UNIDESK_ABSENT,				/* no such row: the task ended or never was */
+	UNIDESK_BUSY				/* somebody else holds the row */
+} UnideskLock;
+
+/* Lock a task's live row.  Waits only when wait is true. */
+extern UnideskLock unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live);
+
+/*
+ * Move the attempt of a locked row to a state that its agent reported or the
+ * worker decided; walks the path and, at a terminal state, ends the attempt
+ * and decides what becomes of the task.  confirmed: nothing of the attempt
+ * runs any more, its allocation is free; else it becomes a row of held.
+ * Returns false when the machine has no such walk; nothing is changed then.
+ */
+extern bool unidesk_attempt_move(UnideskLive *live, int to, const UnideskReport *report,
+								 bool confirmed, int by, UnideskActor actor);
+
+/*
+ * Ask for the end of a live attempt: state stopping, want stop, to end as
+ * final.  The worker makes the order.  False when it is too late (finishing)
+ * or a stop is already under way.
+ */
+extern bool unidesk_attempt_stop(UnideskLive *live, int final, int reason, int by, UnideskActor actor);
+
+/* Move a task that has no live attempt; a terminal state removes the live row. */
+extern void unidesk_task_move(UnideskLive *live, int to, int reason, int by, UnideskActor actor);
+
+/* Move a node's status; nothing happens when it has it already. */
+extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
+/* Something worth knowing about a node. */
+extern void unidesk_node_event(int32 node_id, const char *what, const char *data, UnideskActor actor);
+
+#endif							/* UNIDESK_DOOR_H */

@@ -1,0 +1,196 @@
+-- Internal functions and views, used by C and by the views for people.
+
+INSERT INTO unidesk_data.incarnation (value)
+	VALUES (('x' || encode(substr(sha256(uuid_send(gen_random_uuid())), 1, 8), 'hex'))::bit(64)::bigint);
+
+CREATE FUNCTION unidesk._task_state_name(state smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_task_state_text';
+CREATE FUNCTION unidesk._attempt_state_name(state smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_attempt_state_text';
+CREATE FUNCTION unidesk._node_status_name(status smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_node_status_text';
+CREATE FUNCTION unidesk._scheduling_name(scheduling smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_scheduling_text';
+CREATE FUNCTION unidesk._phase_name(phase smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_phase_text';
+CREATE FUNCTION unidesk._stream_name(stream smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_stream_text';
+CREATE FUNCTION unidesk._reason_name(reason smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_reason_text';
+COMMENT ON FUNCTION unidesk._task_state_name(smallint) IS 'Name of a task state that rows store as a number.';
+COMMENT ON FUNCTION unidesk._attempt_state_name(smallint) IS 'Name of an attempt state that rows store as a number.';
+COMMENT ON FUNCTION unidesk._node_status_name(smallint) IS 'Name of a node status that rows store as a number.';
+COMMENT ON FUNCTION unidesk._scheduling_name(smallint) IS 'Name of a node''s scheduling that rows store as a number.';
+COMMENT ON FUNCTION unidesk._phase_name(smallint) IS 'Name of a phase of preparing that rows store as a number.';
+COMMENT ON FUNCTION unidesk._stream_name(smallint) IS 'Name of a log stream that rows store as a number.';
+COMMENT ON FUNCTION unidesk._reason_name(smallint) IS 'Name of a reason that rows store as a number; NULL for none.';
+
+CREATE FUNCTION unidesk._transitions(OUT machine text, OUT from_state text, OUT to_state text,
+	OUT by_agent boolean, OUT by_worker boolean, OUT by_person boolean) RETURNS SETOF record
+	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_transitions';
+COMMENT ON FUNCTION unidesk._transitions() IS 'The state machines, from the C tables that the one door follows.';
+
+CREATE FUNCTION unidesk._attempt_walk(from_state text, to_state text, ran boolean, by_whom smallint) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_attempt_walk';
+COMMENT ON FUNCTION unidesk._attempt_walk(text, text, boolean, smallint) IS
+	'States that an attempt walks through between two; by_whom: 1 agent, 2 worker, 4 person. NULL: no such walk.';
+
+CREATE FUNCTION unidesk._labels_canonical(labels jsonb) RETURNS text
+	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_labels_text';
+COMMENT ON FUNCTION unidesk._labels_canonical(jsonb) IS 'Labels as rows store them: sorted key=value lines. Raises for labels that cannot be used.';
+
+CREATE FUNCTION unidesk._last_seen(node integer) RETURNS timestamptz
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_last_seen';
+COMMENT ON FUNCTION unidesk._last_seen(integer) IS 'Last beat of a node in shared memory; NULL when there was none since the server''s start.';
+
+CREATE FUNCTION unidesk._wake() RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_wake';
+COMMENT ON FUNCTION unidesk._wake() IS 'Wake the background worker when this transaction commits.';
+
+CREATE FUNCTION unidesk._tick(now timestamptz) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_tick';
+COMMENT ON FUNCTION unidesk._tick(timestamptz) IS
+	'Set the mock clock and let the background worker make a whole pass; NULL: the real clock. Needs unidesk.mock_clock; for tests.';
+
+CREATE FUNCTION unidesk._create_login(name text, password text, admin boolean) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_create_login';
+COMMENT ON FUNCTION unidesk._create_login(text, text, boolean) IS 'Make the database role of a person. Administrators only.';
+
+CREATE FUNCTION unidesk._random_token(prefix text) RETURNS text
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_random_token';
+COMMENT ON FUNCTION unidesk._random_token(text) IS 'The prefix and 43 random characters (about 256 bits).';
+
+-- Allocated on a node: what live attempts and held rows take.  An attempt in
+-- finishing has no container any more.
+CREATE VIEW unidesk_data.allocation AS
+	SELECT l.node_id, l.incarnation, l.task_id, l.attempt, l.cpus_milli, l.memory, l.gpus, l.gpu_mask
+	FROM unidesk_data.live l WHERE l.state = 4 AND l.attempt_state <> 5
+	UNION ALL
+	SELECT h.node_id, h.incarnation, h.task_id, h.attempt, h.cpus_milli, h.memory, h.gpus, h.gpu_mask
+	FROM unidesk_data.held h;
+COMMENT ON VIEW unidesk_data.allocation IS 'What each attempt takes on its node: live and held.';
+
+CREATE VIEW unidesk_data.allocated AS
+	SELECT node_id, sum(cpus_milli) AS cpus, sum(memory)::bigint AS memory, sum(gpus) AS gpus, bit_or(gpu_mask) AS mask
+	FROM unidesk_data.allocation GROUP BY node_id;
+COMMENT ON VIEW unidesk_data.allocated IS 'Sums of allocation by node.';
+
+CREATE FUNCTION unidesk_data._grant_gpus(for_node integer, reported jsonb) RETURNS integer
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	gpu record;
+BEGIN
+	-- A GPU that is gone stays while an attempt holds it.
+	DELETE FROM unidesk_data.gpu g WHERE g.node_id = for_node AND g.holder_task IS NULL
+		AND NOT EXISTS (SELECT FROM jsonb_to_recordset(reported) AS r (uuid text) WHERE r.uuid = g.uuid);
+	FOR gpu IN
+		SELECT DISTINCT ON (r.uuid) left(r.uuid, 200) AS uuid, r.memory, left(r.model, 200) AS model
+		FROM jsonb_to_recordset(reported) AS r (uuid text, memory bigint, model text) WHERE r.uuid IS NOT NULL
+	LOOP
+		INSERT INTO unidesk_data.gpu (node_id, index, uuid, memory, model)
+			SELECT for_node, min(i), gpu.uuid, gpu.memory, gpu.model FROM generate_series(0, 62) AS i
+			WHERE NOT EXISTS (SELECT FROM unidesk_data.gpu g WHERE g.node_id = for_node AND g.index = i)
+			HAVING min(i) IS NOT NULL
+		ON CONFLICT (node_id, uuid) DO UPDATE SET memory = excluded.memory, model = excluded.model;
+	END LOOP;
+	RETURN (SELECT count(*) FROM unidesk_data.gpu g WHERE g.node_id = for_node);
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._grant_gpus(integer, jsonb) IS 'Store the GPUs that a hello brings, each keeping its index; returns how many there are.';
+
+CREATE FUNCTION unidesk_data._grant_capacity(for_node integer, hello jsonb) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	n unidesk_data.node;
+	reported record;
+	gpu_count integer;
+	granted_gpus integer;
+BEGIN
+	SELECT * INTO STRICT n FROM unidesk_data.node WHERE id = for_node;
+	SELECT least(greatest(coalesce((r ->> 'cpus_milli')::bigint, 0), 0), 100000000)::integer AS cpus,
+		least(greatest(coalesce((r ->> 'memory')::bigint, 0), 0), 1::bigint << 50) AS memory,
+		CASE jsonb_typeof(r -> 'gpus') WHEN 'array' THEN r -> 'gpus' ELSE '[]' END AS gpus,
+		CASE jsonb_typeof(hello -> 'labels') WHEN 'object' THEN hello -> 'labels' ELSE '{}' END AS labels
+		INTO reported FROM (SELECT hello -> 'resources') AS x (r);
+	IF jsonb_array_length(reported.gpus) > 63 THEN
+		RAISE EXCEPTION 'a node brings more than 63 GPUs' USING ERRCODE = 'data_exception';
+	END IF;
+	gpu_count := unidesk_data._grant_gpus(for_node, reported.gpus);
+	granted_gpus := least(coalesce(n.declared_gpus, gpu_count), gpu_count);
+	UPDATE unidesk_data.node
+		SET labels = unidesk._labels_canonical(reported.labels || coalesce(n.declared_labels, '{}')) WHERE id = for_node;
+	-- What is in use stays granted: the CHECKs hold also for a node that came back smaller.
+	INSERT INTO unidesk_data.node_use AS u (node_id, cpus_milli, memory, gpus)
+		VALUES (for_node, least(coalesce(n.declared_cpus_milli, reported.cpus), reported.cpus),
+			least(coalesce(n.declared_memory, reported.memory), reported.memory), granted_gpus)
+	ON CONFLICT (node_id) DO UPDATE SET cpus_milli = greatest(excluded.cpus_milli, u.used_cpus_milli),
+		memory = greatest(excluded.memory, u.used_memory), gpus = greatest(excluded.gpus, u.used_gpus);
+	RETURN coalesce(n.declared_cpus_milli, 0) <= reported.cpus AND coalesce(n.declared_memory, 0) <= reported.memory
+		AND coalesce(n.declared_gpus, 0) <= gpu_count;
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._grant_capacity(integer, jsonb) IS 'Grant a node what its hello brings, at most what was declared; false when it brings less than was declared.';
+
+-- Partitions are made here and never by the install script: what a script
+-- makes is not dumped as a table, and a restore on another day would collide.
+CREATE FUNCTION unidesk_data._make_partition(parent text, suffix text, from_value text, to_value text, key text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text := parent || '_' || suffix;
+BEGIN
+	IF to_regclass(format('unidesk_data.%I', name)) IS NOT NULL THEN
+		RETURN;
+	END IF;
+	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', name, parent);
+	-- Rows that came before their partition wait in the default one.
+	EXECUTE format('WITH moved AS (DELETE FROM unidesk_data.%I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO unidesk_data.%I SELECT * FROM moved',
+		parent || '_default', key, from_value, key, to_value, name);
+	EXECUTE format('ALTER TABLE unidesk_data.%I ATTACH PARTITION unidesk_data.%I FOR VALUES FROM (%L) TO (%L)', parent, name, from_value, to_value);
+	EXECUTE format('COMMENT ON TABLE unidesk_data.%I IS %L', name, format('Partition of %s: from %s to %s.', parent, from_value, to_value));
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._make_partition(text, text, text, text, text) IS 'Make one range partition unless it exists, and move rows of its range out of the default partition.';
+
+CREATE FUNCTION unidesk_data._drop_partitions(parent text, before date) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	partition record;
+BEGIN
+	FOR partition IN
+		SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = format('unidesk_data.%I', parent)::regclass
+			AND c.relname ~ ('^' || parent || '_[0-9]{8}$') AND right(c.relname, 8) < to_char(before, 'YYYYMMDD')
+	LOOP
+		EXECUTE format('DROP TABLE unidesk_data.%I', partition.relname);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._drop_partitions(text, date) IS 'Drop a table''s day partitions that end before a day.';
+
+CREATE FUNCTION unidesk_data._maintain_partitions(event_days integer, log_days integer) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+	today date := current_date;
+	day date;
+	month date;
+	million bigint;
+BEGIN
+	FOR day IN SELECT generate_series(today, today + 2, interval '1 day')::date LOOP
+		PERFORM unidesk_data._make_partition('task_event', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at');
+		PERFORM unidesk_data._make_partition('log_chunk', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at');
+	END LOOP;
+	FOR month IN SELECT generate_series(date_trunc('month', today::timestamp), date_trunc('month', today::timestamp) + interval '1 month', interval '1 month')::date LOOP
+		PERFORM unidesk_data._make_partition('attempt', to_char(month, 'YYYYMM'), month || ' 00:00+00',
+			(month + interval '1 month')::date || ' 00:00+00', 'ended_at');
+	END LOOP;
+	SELECT last_value / 2000000 INTO million FROM unidesk_data.task_id;
+	PERFORM unidesk_data._make_partition('task', 'from_' || (million + 1) * 2 || 'm', ((million + 1) * 2000000)::text, ((million + 2) * 2000000)::text, 'id');
+	PERFORM unidesk_data._drop_partitions('task_event', today - event_days);
+	PERFORM unidesk_data._drop_partitions('log_chunk', today - log_days);
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._maintain_partitions(integer, integer) IS 'Make partitions ahead of time and drop those past their days; the worker calls it.';
+
+CREATE FUNCTION unidesk._lossy_text(bytes bytea) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_lossy_text';
+COMMENT ON FUNCTION unidesk._lossy_text(bytea) IS 'Bytes as text; what is not valid UTF-8, and NUL, becomes U+FFFD.';

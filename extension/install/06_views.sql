@@ -1,0 +1,96 @@
+-- Views for people.  security_invoker: the caller's policies decide.
+
+CREATE VIEW unidesk.projects WITH (security_invoker) AS
+	SELECT p.id, p.name, a.role_name AS created_by, p.created_at
+	FROM unidesk_data.project p JOIN unidesk_data.account a ON a.id = p.created_by;
+COMMENT ON VIEW unidesk.projects IS 'Your projects; all of them for administrators.';
+
+CREATE VIEW unidesk.members WITH (security_invoker) AS
+	SELECT p.name AS project, a.role_name AS "user", m.role, m.since
+	FROM unidesk_data.member m JOIN unidesk_data.project p ON p.id = m.project_id
+	JOIN unidesk_data.account a ON a.id = m.account_id;
+COMMENT ON VIEW unidesk.members IS 'Members of your projects.';
+
+CREATE VIEW unidesk.nodes WITH (security_invoker) AS
+	SELECT n.id, n.name, unidesk._node_status_name(n.status) AS status, n.status_since,
+		unidesk._scheduling_name(n.scheduling) AS scheduling,
+		greatest(unidesk._last_seen(n.id), l.last_seen) AS last_seen,
+		n.session IS NOT NULL AS connected, n.session, n.bridge_id,
+		round(u.cpus_milli / 1000.0, 3) AS cpus, round(u.used_cpus_milli / 1000.0, 3) AS cpus_used,
+		u.memory, u.used_memory AS memory_used, u.gpus, u.used_gpus AS gpus_used,
+		string_to_array(nullif(n.labels, ''), E'\n') AS labels,
+		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
+		n.facts ->> 'os' AS os, n.facts, n.created_at
+	FROM unidesk_data.node n
+	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
+	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id;
+COMMENT ON VIEW unidesk.nodes IS
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work, last contact, what they have and how much of it is allocated.';
+
+CREATE FUNCTION unidesk_data._stages(stage_ms integer[]) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+	SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('fetch', stage_ms[1], 'build', stage_ms[2], 'stage_in', stage_ms[3], 'run', stage_ms[4]))
+$$;
+COMMENT ON FUNCTION unidesk_data._stages(integer[]) IS 'Milliseconds of each stage by name.';
+
+CREATE FUNCTION unidesk_data._image_text(image_id bytea) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT 'sha256:' || pg_catalog.encode(image_id, 'hex') $$;
+COMMENT ON FUNCTION unidesk_data._image_text(bytea) IS 'An image id as Docker writes it.';
+
+CREATE VIEW unidesk.tasks WITH (security_invoker) AS
+	SELECT t.id, p.name AS project, a.role_name AS owner,
+		unidesk._task_state_name(coalesce(t.state, l.state)) AS state,
+		CASE WHEN n.status = 3 AND l.state = 4 THEN 'unknown' ELSE unidesk._attempt_state_name(l.attempt_state) END AS attempt_state,
+		unidesk._phase_name(CASE l.attempt_state WHEN 3 THEN l.phase END) AS phase,
+		unidesk._reason_name(coalesce(l.reason, t.reason)) AS reason,
+		coalesce(l.attempt, t.attempts) AS attempts, n.name AS node, t.exit_code,
+		l.priority, round(l.cpus_milli / 1000.0, 3) AS cpus, l.memory, l.gpus,
+		s.code_repo_url, pg_catalog.encode(t.code_commit, 'hex') AS code_commit,
+		s.env_repo_url, pg_catalog.encode(s.env_commit, 'hex') AS env_commit,
+		s.dockerfile_path, s.command, s.environment,
+		unidesk_data._image_text(t.image_id) AS image_id, t.created_at,
+		coalesce(l.placed_at, t.placed_at) AS placed_at, coalesce(l.started_at, t.started_at) AS started_at, t.ended_at,
+		unidesk_data._stages(t.stage_ms) AS stage_ms, t.log_end AS log_bytes, t.message, l.not_before
+	FROM unidesk_data.task t
+	JOIN unidesk_data.spec s ON s.id = t.spec_id
+	JOIN unidesk_data.project p ON p.id = t.project_id
+	LEFT JOIN unidesk_data.account a ON a.id = t.owner_id
+	LEFT JOIN unidesk_data.live l ON l.task_id = t.id
+	LEFT JOIN unidesk_data.node n ON n.id = coalesce(l.node_id, t.node_id);
+COMMENT ON VIEW unidesk.tasks IS
+	'Tasks of your projects: what was asked, where they are, how they ended. state: held, blocked, queued, active, succeeded, failed, cancelled, skipped; attempt_state while active, "unknown" while the node is offline. stage_ms: milliseconds of fetch, build, stage_in, run.';
+
+CREATE VIEW unidesk.attempts WITH (security_invoker) AS
+	SELECT x.task_id AS task, x.attempt, unidesk._attempt_state_name(x.state) AS state, unidesk._reason_name(x.reason) AS reason,
+		n.name AS node, x.exit_code, x.placed_at, x.started_at, x.ended_at,
+		unidesk_data._image_text(x.image_id) AS image_id, unidesk_data._stages(x.stage_ms) AS stage_ms,
+		x.log_end AS log_bytes, x.message, lpad(to_hex(x.incarnation), 16, '0') AS incarnation
+	FROM (
+		SELECT task_id, attempt, state, reason, node_id, exit_code, placed_at, started_at, ended_at, image_id, stage_ms, log_end, message, incarnation
+		FROM unidesk_data.attempt
+		UNION ALL
+		SELECT task_id, attempt, attempt_state, coalesce(want_reason, 0::smallint), node_id, NULL, placed_at, started_at, NULL, NULL, NULL, NULL, NULL, incarnation
+		FROM unidesk_data.live WHERE state = 4
+		UNION ALL
+		SELECT id, attempts, 7::smallint, 0::smallint, node_id, exit_code, placed_at, started_at, ended_at, image_id, stage_ms, log_end, message, incarnation
+		FROM unidesk_data.task WHERE state = 5
+	) x LEFT JOIN unidesk_data.node n ON n.id = x.node_id;
+COMMENT ON VIEW unidesk.attempts IS 'Attempts: each try of a task on a node, live and ended.';
+
+CREATE VIEW unidesk.task_events WITH (security_invoker) AS
+	SELECT e.task_id AS task, e.seq, e.at, e.attempt,
+		unidesk._task_state_name(e.task_state) AS task_state, unidesk._attempt_state_name(e.attempt_state) AS attempt_state,
+		(SELECT pg_catalog.array_agg(unidesk._attempt_state_name(u.s) ORDER BY u.n) FROM pg_catalog.unnest(e.steps) WITH ORDINALITY AS u (s, n)) AS steps,
+		unidesk._reason_name(e.reason) AS reason,
+		CASE e.actor_kind WHEN 0 THEN 'scheduler' WHEN 1 THEN 'user ' || a.role_name WHEN 2 THEN 'node ' || n.name END AS actor, e.data
+	FROM unidesk_data.task_event e
+	LEFT JOIN unidesk_data.account a ON e.actor_kind = 1 AND a.id = e.actor_id
+	LEFT JOIN unidesk_data.node n ON e.actor_kind = 2 AND n.id = e.actor_id;
+COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report.';
+
+CREATE VIEW unidesk.node_events WITH (security_invoker) AS
+	SELECT n.name AS node, e.at, e.what,
+		CASE e.actor_kind WHEN 0 THEN 'scheduler' WHEN 1 THEN 'user ' || a.role_name ELSE 'node ' || n.name END AS actor, e.data
+	FROM unidesk_data.node_event e JOIN unidesk_data.node n ON n.id = e.node_id
+	LEFT JOIN unidesk_data.account a ON e.actor_kind = 1 AND a.id = e.actor_id;
+COMMENT ON VIEW unidesk.node_events IS 'What happened to nodes.';

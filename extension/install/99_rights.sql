@@ -1,0 +1,90 @@
+-- Who may do what.  Everything belongs to unidesk_owner, who cannot log in;
+-- people read base tables through the views under row-level security, and
+-- write nothing: all writes are functions.
+
+ALTER TABLE unidesk_data.project ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.member ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.task ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.live ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.spec ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.task_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.attempt ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.log_chunk ENABLE ROW LEVEL SECURITY;
+
+-- The sub-selects make each call once per query and not once per row.
+CREATE POLICY members_see ON unidesk_data.project FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.member FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.task FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.live FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.spec FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.task_event FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
+CREATE POLICY members_see ON unidesk_data.attempt FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
+CREATE POLICY members_see ON unidesk_data.log_chunk FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA unidesk, unidesk_data, unidesk_bridge FROM PUBLIC;
+REVOKE ALL ON TYPE unidesk_bridge.message FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA unidesk, unidesk_data TO unidesk_user;
+GRANT SELECT ON ALL TABLES IN SCHEMA unidesk TO unidesk_user;
+GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account, unidesk_data.task, unidesk_data.live,
+	unidesk_data.spec, unidesk_data.task_event, unidesk_data.attempt, unidesk_data.log_chunk,
+	unidesk_data.node_live, unidesk_data.node_use, unidesk_data.node_event TO unidesk_user;
+-- Not the hash of the token.
+GRANT SELECT (id, name, created_by, created_at, status, status_since, scheduling, labels, session, bridge_id, facts)
+	ON unidesk_data.node TO unidesk_user;
+
+DO $$
+DECLARE
+	f regprocedure;
+BEGIN
+	-- The names without an underscore are for people, and the views need the _names.
+	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'unidesk'::regnamespace
+		AND (p.proname !~ '^_' OR p.proname ~ '^_(.*_name|transitions|last_seen|lossy_text)$')
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO unidesk_user', f);
+	END LOOP;
+END
+$$;
+GRANT EXECUTE ON FUNCTION unidesk_data._stages(integer[]), unidesk_data._image_text(bytea) TO unidesk_user;
+GRANT EXECUTE ON FUNCTION unidesk.worker_alive() TO PUBLIC;
+GRANT USAGE ON SCHEMA unidesk TO PUBLIC;
+
+GRANT USAGE ON SCHEMA unidesk_bridge TO unidesk_bridge;
+GRANT USAGE ON TYPE unidesk_bridge.message TO unidesk_bridge;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA unidesk_bridge TO unidesk_bridge;
+
+-- Hand everything to the owner.
+DO $$
+DECLARE
+	object record;
+BEGIN
+	FOR object IN SELECT nspname FROM pg_namespace WHERE nspname IN ('unidesk', 'unidesk_data', 'unidesk_bridge') LOOP
+		EXECUTE format('ALTER SCHEMA %I OWNER TO unidesk_owner', object.nspname);
+	END LOOP;
+	FOR object IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c
+		WHERE c.relnamespace IN ('unidesk'::regnamespace, 'unidesk_data'::regnamespace)
+			AND c.relkind IN ('r', 'p', 'v', 'S')
+			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'i' AND c.relkind = 'S')
+	LOOP
+		EXECUTE format('ALTER %s %s OWNER TO unidesk_owner',
+			CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, object.name);
+	END LOOP;
+	FOR object IN SELECT p.oid::regprocedure AS name FROM pg_proc p
+		WHERE p.pronamespace IN ('unidesk'::regnamespace, 'unidesk_data'::regnamespace, 'unidesk_bridge'::regnamespace)
+	LOOP
+		EXECUTE format('ALTER FUNCTION %s OWNER TO unidesk_owner', object.name);
+	END LOOP;
+	ALTER TYPE unidesk_bridge.message OWNER TO unidesk_owner;
+END
+$$;
+
+-- The worker may have been waiting for this.
+SELECT unidesk._wake();

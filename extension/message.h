@@ -1,0 +1,78 @@
+/*
+ * message.h
+ *	  Messages between the bridge and the extension: what came in, what goes out.
+ *
+ * docs/bridge-api.md says what the kinds mean.
+ */
+#ifndef UNIDESK_MESSAGE_H
+#define UNIDESK_MESSAGE_H
+
+#include "unidesk.h"
+
+#include "nodes/execnodes.h"
+
+#include "common/protocol.h"
+
+/* One message of a batch from agents. */
+typedef struct UnideskMessage
+{
+	int			number;			/* in the batch, counted from 1 */
+	int32		conn;			/* the bridge's number of the connection */
+	int32		node_id;		/* proved by the connection's token */
+	bytea	   *token_hash;		/* NULL but for hello */
+	int64		session;
+	int			type;
+	int			state;
+	int			flags;
+	int64		incarnation;
+	int64		task;
+	int32		attempt;
+	int64		sequence;
+	int64		value;
+	const char *body;
+	int			body_bytes;
+} UnideskMessage;
+
+/* Kinds of rows that go back to the bridge. */
+typedef enum UnideskOutKind
+{
+	UNIDESK_OUT_SEND = 0,
+	UNIDESK_OUT_SESSION = 1,
+	UNIDESK_OUT_CLOSE = 2,
+	UNIDESK_OUT_BUSY = 3,
+	UNIDESK_OUT_CURSOR = 4
+} UnideskOutKind;
+
+typedef struct UnideskOut
+{
+	UnideskOutKind kind;
+	int32		conn;
+	int64		session;
+	int			type;
+	int			state;
+	int			flags;
+	int64		incarnation;
+	int64		task;
+	int32		attempt;
+	int64		sequence;
+	int64		value;
+	const char *body;			/* NULL for none */
+	int			body_bytes;
+} UnideskOut;
+
+extern void unidesk_out(ReturnSetInfo *result, const UnideskOut *out);
+/* An answer to one message: same connection, session and fence. */
+extern UnideskOut unidesk_answer(const UnideskMessage *message, int type);
+extern void unidesk_out_busy(ReturnSetInfo *result, const UnideskMessage *message);
+extern void unidesk_out_close(ReturnSetInfo *result, const UnideskMessage *message, int code, const char *why);
+extern void unidesk_out_error(ReturnSetInfo *result, const UnideskMessage *message, const char *reason, const char *text);
+
+/* One file each; all expect an open SPI connection. */
+extern void unidesk_take_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id);
+extern void unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message);
+extern void unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message);
+extern void unidesk_take_report(ReturnSetInfo *result, const UnideskMessage *message);
+/* count consecutive log messages of one attempt. */
+extern void unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int count);
+
+#endif							/* UNIDESK_MESSAGE_H */

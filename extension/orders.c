@@ -1,0 +1,152 @@
+/*
+ * orders.c
+ *	  Desired state on its way to the nodes: unidesk_bridge.pull, and the
+ *	  whole list that a new session gets.
+ *
+ * Only the worker stamps live.order_no, from one counter, and it commits in
+ * that order: so "order_no > cursor" misses nothing.  A scan of live finds the
+ * orders.
+ */
+#include "unidesk.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+
+#include "orders.h"
+#include "shared.h"
+
+/*
+ * Columns: session, incarnation, task, attempt, want, order_no, body.  $1 is
+ * the server's time.
+ */
+#define SELECT_DESIRED \
+	"SELECT n.session, l.incarnation, l.task_id, l.attempt, l.want, coalesce(l.order_no, 0)," \
+	" CASE l.want WHEN 1 THEN jsonb_build_object(" \
+	"'grace_s', l.grace_s, 'lease_s', l.lease_s, 'prepare_left_s', l.prepare_s," \
+	"'run_left_s', CASE WHEN l.started_at IS NULL THEN l.run_s" \
+	" ELSE greatest(0, l.run_s - extract(epoch FROM $1 - l.started_at)::bigint) END," \
+	"'spec', jsonb_build_object('project', p.name, 'trust', p.name," \
+	" 'code', jsonb_build_object('url', s.code_repo_url, 'commit', encode(t.code_commit, 'hex'))," \
+	" 'env', jsonb_build_object('url', s.env_repo_url, 'commit', encode(s.env_commit, 'hex'), 'dockerfile', s.dockerfile_path)," \
+	" 'command', to_jsonb(s.command), 'environment', coalesce(s.environment, '{}')," \
+	" 'cpus_milli', l.cpus_milli, 'memory', l.memory," \
+	" 'gpus', (SELECT coalesce(jsonb_agg(g.uuid ORDER BY g.index), '[]') FROM unidesk_data.gpu g" \
+	" WHERE g.node_id = l.node_id AND (l.gpu_mask >> g.index) & 1 = 1)))" \
+	" ELSE jsonb_build_object('grace_s', l.grace_s, 'final', unidesk._attempt_state_name(l.want_final)," \
+	" 'reason', unidesk._reason_name(l.want_reason)) END::text" \
+	" FROM unidesk_data.live l" \
+	" JOIN unidesk_data.node n ON n.id = l.node_id" \
+	" JOIN unidesk_data.task t ON t.id = l.task_id" \
+	" JOIN unidesk_data.spec s ON s.id = t.spec_id" \
+	" JOIN unidesk_data.project p ON p.id = t.project_id"
+
+static void
+send_desired_rows(ReturnSetInfo *result, int32 conn, int64 session, int64 *newest)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		UnideskOut	out = {0};
+		int64		order_no = unidesk_column_int64(row, 6);
+
+		out.kind = UNIDESK_OUT_SEND;
+		out.conn = conn;
+		out.session = session != 0 ? session : unidesk_column_int64(row, 1);
+		out.type = UD_MSG_DESIRED;
+		out.incarnation = unidesk_column_int64(row, 2);
+		out.task = unidesk_column_int64(row, 3);
+		out.attempt = unidesk_column_int32(row, 4);
+		out.state = unidesk_column_int32(row, 5);
+		out.value = order_no;
+		out.body = unidesk_column_text(row, 7);
+		out.body_bytes = strlen(out.body);
+		unidesk_out(result, &out);
+		*newest = Max(*newest, order_no);
+	}
+}
+
+int64
+unidesk_desired_revision(int32 node_id, int *count)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, node_id);
+	unidesk_execute(&plan,
+					"SELECT coalesce(max(order_no), 0), count(*)::integer FROM unidesk_data.live"
+					" WHERE state = 4 AND node_id = $1", &args);
+	*count = unidesk_column_int32(0, 2);
+	return unidesk_column_int64(0, 1);
+}
+
+void
+unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, int64 session, int64 rev, int count)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	UnideskOut	full = unidesk_answer(hello, UD_MSG_DESIRED_FULL);
+	int64		newest = 0;
+
+	full.session = session;
+	full.value = rev;
+	full.sequence = count;
+	unidesk_out(result, &full);
+	if (count == 0)
+		return;
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_int32(&args, hello->node_id);
+	unidesk_execute(&plan, SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $2 ORDER BY l.task_id", &args);
+	send_desired_rows(result, hello->conn, session, &newest);
+}
+
+void
+unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
+					int64 incarnation, int64 task, int32 attempt)
+{
+	UnideskOut	out = unidesk_answer(to, UD_MSG_DESIRED);
+
+	out.session = session;
+	out.incarnation = incarnation;
+	out.task = task;
+	out.attempt = attempt;
+	out.state = UD_WANT_REMOVE;
+	out.body = "{}";
+	out.body_bytes = 2;
+	unidesk_out(result, &out);
+}
+
+PG_FUNCTION_INFO_V1(unidesk_bridge_pull);
+
+/* unidesk_bridge.pull(bridge, cursor, session[], rev[]): docs/bridge-api.md. */
+Datum
+unidesk_bridge_pull(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan;
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	UnideskArgs args = {0};
+	UnideskOut	cursor = {0};
+	int32		bridge_id = PG_GETARG_INT32(0);
+	int64		newest = PG_GETARG_INT64(1);
+
+	/* Before the snapshot: an order made after it brings a new wake-up. */
+	unidesk_bridge_pulled(bridge_id);
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_int32(&args, bridge_id);
+	unidesk_arg_int64(&args, newest);
+	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(2));
+	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(3));
+	unidesk_execute(&plan, SELECT_DESIRED
+					" LEFT JOIN unnest($4, $5) AS f (session, rev) ON f.session = n.session"
+					" WHERE l.state = 4 AND n.bridge_id = $2 AND n.session IS NOT NULL"
+					" AND l.order_no > coalesce(f.rev, $3) ORDER BY l.order_no", &args);
+	send_desired_rows(result, 0, 0, &newest);
+	SPI_finish();
+
+	cursor.kind = UNIDESK_OUT_CURSOR;
+	cursor.value = newest;
+	unidesk_out(result, &cursor);
+	return (Datum) 0;
+}

@@ -1,0 +1,265 @@
+/*
+ * report.c
+ *	  Parsing the body of a report without ever raising an error.
+ *
+ * Agents are hostile until proven otherwise, and one bad body must not fail
+ * the batch it came in; jsonb input raises and costs 7 us.  So this drives
+ * PostgreSQL's own JSON parser, which returns a code, with callbacks that
+ * keep the known fields of the top level and of stage_ms, and type-check each.
+ */
+#include "unidesk.h"
+
+#include <math.h>
+
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+
+#include "common/protocol.h"
+#include "common/reasons.h"
+#include "report.h"
+
+#define MESSAGE_BYTES_MAX 4000
+#define BODY_BYTES_MAX 32768
+#define BRACKETS_MAX 64
+
+typedef struct ParseState
+{
+	UnideskReport *report;
+	JsonLexContext *lex;
+	int			depth;			/* open objects and arrays */
+	char	   *field;			/* current field of the top level */
+	char	   *inner;			/* current field below stage_ms */
+	const char *error;			/* first complaint */
+} ParseState;
+
+#if PG_VERSION_NUM >= 160000
+#define CALLBACK static JsonParseErrorType
+#define CALLBACK_DONE return JSON_SUCCESS
+#else
+#define CALLBACK static void
+#define CALLBACK_DONE return
+#endif
+
+void
+unidesk_report_init(UnideskReport *report)
+{
+	memset(report, 0, sizeof(*report));
+	report->log_end = -1;
+	for (int i = 0; i < UNIDESK_STAGES; i++)
+		report->stage_ms[i] = -1;
+}
+
+static bool
+parse_int64(const char *token, JsonTokenType type, int64 min, int64 max, int64 *value)
+{
+	char	   *end;
+
+	if (type != JSON_TOKEN_NUMBER)
+		return false;
+	errno = 0;
+	*value = strtoll(token, &end, 10);
+	return errno == 0 && *end == '\0' && *value >= min && *value <= max;
+}
+
+/* sha256:<64 hex> to 32 bytes */
+static bytea *
+parse_image_id(const char *token)
+{
+	bytea	   *id;
+
+	if (strlen(token) != 7 + 64 || strncmp(token, "sha256:", 7) != 0)
+		return NULL;
+	if (strspn(token + 7, "0123456789abcdef") != 64)
+		return NULL;
+	id = palloc(VARHDRSZ + 32);
+	SET_VARSIZE(id, VARHDRSZ + 32);
+	for (int i = 0; i < 32; i++)
+	{
+		char		hex[3] = {token[7 + 2 * i], token[8 + 2 * i], '\0'};
+
+		VARDATA(id)[i] = (char) strtol(hex, NULL, 16);
+	}
+	return id;
+}
+
+/* Cut to a length that does not split a character. */
+static char *
+clipped(const char *text)
+{
+	int			length = strlen(text);
+
+	return pnstrdup(text, pg_encoding_mbcliplen(PG_UTF8, text, length, MESSAGE_BYTES_MAX));
+}
+
+static void
+take_stage(ParseState *state, const char *token, JsonTokenType type)
+{
+	static const char *const stages[UNIDESK_STAGES] = {"fetch", "build", "stage_in", "run"};
+	int64		value;
+
+	for (int i = 0; i < UNIDESK_STAGES; i++)
+	{
+		if (state->inner == NULL || strcmp(state->inner, stages[i]) != 0)
+			continue;
+		if (!parse_int64(token, type, 0, PG_INT32_MAX, &value))
+			state->error = "stage_ms holds something else than milliseconds";
+		else
+		{
+			state->report->stage_ms[i] = (int32) value;
+			state->report->has_stages = true;
+		}
+	}
+}
+
+static void
+take_text_field(ParseState *state, const char *field, const char *token)
+{
+	UnideskReport *report = state->report;
+
+	if (strcmp(field, "phase") == 0)
+	{
+#define X(name, number, text) if (strcmp(token, text) == 0) report->phase = number;
+		UD_PREPARE_PHASES(X)
+#undef X
+			if (report->phase == 0)
+			state->error = "phase is unknown";
+	}
+	else if (strcmp(field, "reason") == 0)
+	{
+		report->reason = ud_reason_number(token);
+		if (report->reason <= 0)
+			state->error = "reason is not in the list";
+	}
+	else if (strcmp(field, "image_id") == 0)
+	{
+		report->image_id = parse_image_id(token);
+		if (report->image_id == NULL)
+			state->error = "image_id is not sha256: and 64 hex digits";
+	}
+	else if (strcmp(field, "message") == 0)
+		report->message = clipped(token);
+}
+
+static void
+take_field(ParseState *state, const char *token, JsonTokenType type)
+{
+	UnideskReport *report = state->report;
+	const char *field = state->field;
+	int64		value;
+
+	if (type == JSON_TOKEN_NULL)
+		return;
+	if (type == JSON_TOKEN_STRING)
+		take_text_field(state, field, token);
+	else if (strcmp(field, "exit_code") == 0)
+	{
+		if (!parse_int64(token, type, -1, 255, &value))
+			state->error = "exit_code is not a number from 0 to 255";
+		else
+		{
+			report->has_exit_code = true;
+			report->exit_code = (int32) value;
+		}
+	}
+	else if (strcmp(field, "log_end") == 0)
+	{
+		if (!parse_int64(token, type, 0, PG_INT64_MAX / 2, &value))
+			state->error = "log_end is not an offset";
+		else
+			report->log_end = value;
+	}
+	else if (strcmp(field, "oom") == 0)
+		report->oom = (type == JSON_TOKEN_TRUE);
+	else if (strcmp(field, "phase") == 0 || strcmp(field, "reason") == 0 ||
+			 strcmp(field, "image_id") == 0 || strcmp(field, "message") == 0)
+		state->error = "a text field is not a string";
+}
+
+CALLBACK
+open_nested(void *arg)
+{
+	((ParseState *) arg)->depth++;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+close_nested(void *arg)
+{
+	((ParseState *) arg)->depth--;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+start_field(void *arg, char *name, bool isnull)
+{
+	ParseState *state = arg;
+
+	if (state->depth == 1)
+		state->field = name;
+	else if (state->depth == 2)
+		state->inner = name;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+scalar(void *arg, char *token, JsonTokenType type)
+{
+	ParseState *state = arg;
+
+	if (state->error != NULL)
+		CALLBACK_DONE;
+	if (state->depth == 0)
+		state->error = "body is not an object";
+	else if (state->depth == 1 && state->field != NULL)
+		take_field(state, token, type);
+	else if (state->depth == 2 && state->field != NULL && strcmp(state->field, "stage_ms") == 0)
+		take_stage(state, token, type);
+	CALLBACK_DONE;
+}
+
+/* The parser recurses, and raises when it runs out of stack. */
+static int
+brackets(const char *body, int length)
+{
+	int			count = 0;
+
+	for (int i = 0; i < length; i++)
+		count += body[i] == '{' || body[i] == '[';
+	return count;
+}
+
+const char *
+unidesk_report_parse(const char *body, int length, UnideskReport *report)
+{
+	ParseState	state = {0};
+	JsonSemAction actions = {0};
+	char	   *copy;
+
+	unidesk_report_init(report);
+	if (length == 0)
+		return NULL;
+	if (length > BODY_BYTES_MAX)
+		return "body is longer than 32 kB";
+	if (!pg_verify_mbstr(PG_UTF8, body, length, true))
+		return "body is not valid UTF-8";
+	if (brackets(body, length) > BRACKETS_MAX)
+		return "body has too many objects or arrays";
+	copy = pnstrdup(body, length);
+
+	state.report = report;
+#if PG_VERSION_NUM >= 170000
+	state.lex = makeJsonLexContextCstringLen(NULL, copy, length, PG_UTF8, true);
+#else
+	state.lex = makeJsonLexContextCstringLen(copy, length, PG_UTF8, true);
+#endif
+	actions.semstate = &state;
+	actions.object_start = open_nested;
+	actions.object_end = close_nested;
+	actions.array_start = open_nested;
+	actions.array_end = close_nested;
+	actions.object_field_start = start_field;
+	actions.scalar = scalar;
+	if (pg_parse_json(state.lex, &actions) != JSON_SUCCESS)
+		return "body is not valid JSON";
+	return state.error;
+}

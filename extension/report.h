@@ -1,0 +1,33 @@
+/*
+ * report.h
+ *	  The body of a report message, parsed and checked.
+ */
+#ifndef UNIDESK_REPORT_H
+#define UNIDESK_REPORT_H
+
+#include "postgres.h"
+
+#define UNIDESK_STAGES 4		/* fetch, build, stage_in, run */
+
+typedef struct UnideskReport
+{
+	int			phase;			/* 0 when absent */
+	bool		has_exit_code;
+	int32		exit_code;
+	bool		oom;
+	int			reason;			/* UdReason, 0 when absent */
+	bool		has_stages;
+	int32		stage_ms[UNIDESK_STAGES];	/* -1 for a stage not passed */
+	int64		log_end;		/* -1 when absent */
+	bytea	   *image_id;		/* the hash's bytes, NULL when absent */
+	char	   *message;		/* NULL when absent */
+} UnideskReport;
+
+extern void unidesk_report_init(UnideskReport *report);
+/*
+ * Parse a body; returns NULL, or what is wrong with it.  Never raises for
+ * bad data.  An empty body is a report without details.
+ */
+extern const char *unidesk_report_parse(const char *body, int length, UnideskReport *report);
+
+#endif							/* UNIDESK_REPORT_H */

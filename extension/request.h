@@ -1,0 +1,63 @@
+/*
+ * request.h
+ *	  A task as somebody asks for it, checked field by field.
+ */
+#ifndef UNIDESK_REQUEST_H
+#define UNIDESK_REQUEST_H
+
+#include "unidesk.h"
+
+#include "utils/jsonb.h"
+
+/* A hash of 16 bytes, as uuid rows hold it. */
+typedef pg_uuid_t UnideskHash;
+
+typedef struct UnideskRequest
+{
+	char	   *project;
+	char	   *code_repo_url;
+	char	   *code_commit;	/* hex */
+	char	   *env_repo_url;
+	char	   *env_commit;		/* hex */
+	char	   *dockerfile_path;
+	Datum	   *command;		/* text */
+	int			command_count;
+	bool		has_command;
+	double		cpus;
+	int64		memory;			/* bytes */
+	int64		gpus;
+	char	   *labels;			/* canonical, see placement.h; "" for none */
+	Jsonb	   *environment;	/* NULL for none */
+	int64		priority;
+	int64		queue_s;		/* 0: none */
+	int64		prepare_s;
+	int64		run_s;
+	int64		max_retries;
+	char	   *idempotency_key;	/* NULL: none */
+	char	   *on_lost;		/* NULL: requeue */
+	int64		lease_s;		/* -1: not given */
+	int64		grace_s;		/* -1: not given */
+	bool		hold;
+	TimestampTz not_before;		/* 0: none */
+
+	/* filled by unidesk_request_check */
+	int32		cpus_milli;
+	int			on_lost_code;	/* UnideskOnLost */
+	bool		has_lease;
+	bytea	   *code_commit_bytes;
+	bytea	   *env_commit_bytes;
+	UnideskHash demand_hash;
+	UnideskHash spec_hash;		/* of what goes into a spec row */
+	UnideskHash body_hash;		/* of everything */
+} UnideskRequest;
+
+/* The values of arguments that are not given. */
+extern void unidesk_request_init(UnideskRequest *request);
+/* Raise unless every field makes sense; compute what is derived. */
+extern void unidesk_request_check(UnideskRequest *request);
+/* Labels of a json object as canonical text; raises for a bad one. */
+extern char *unidesk_labels_canonical(Jsonb *labels, const char *what);
+/* Seconds of an interval argument; raises unless 1 s .. 10 years. */
+extern int64 unidesk_interval_seconds(Interval *span, const char *what, bool zero_allowed);
+
+#endif							/* UNIDESK_REQUEST_H */

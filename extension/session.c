@@ -1,0 +1,454 @@
+/*
+ * session.c
+ *	  A node comes: hello, its inventory, and what it is told.
+ *
+ * One transaction opens the session, compares the inventory with the rows,
+ * and answers with the whole desired state; from then on the node is
+ * reconciled and may get work.  A hello is rare and its body is JSON, so it
+ * is parsed by SQL inside a subtransaction: bad data closes this connection
+ * and fails nobody else.
+ */
+#include "unidesk.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "common/reasons.h"
+#include "door.h"
+#include "message.h"
+#include "orders.h"
+#include "shared.h"
+#include "transition.h"
+
+#define BODY_BYTES_MAX (256 * 1024)
+
+/* What the node's row said before. */
+typedef struct NodeRow
+{
+	int			status;
+	int64		session;
+	int32		bridge_id;
+	char	   *boot_id;
+	char	   *engine_id;
+	char	   *name;
+	bool		token_matches;
+} NodeRow;
+
+/* False: busy or gone, and answered. */
+static bool
+lock_node(ReturnSetInfo *result, const UnideskMessage *hello, NodeRow *node)
+{
+	static SPIPlanPtr lock_plan;
+	static SPIPlanPtr exists_plan;
+	UnideskArgs args = {0};
+	UnideskArgs id = {0};
+
+	unidesk_arg_int32(&args, hello->node_id);
+	if (hello->token_hash != NULL)
+		unidesk_arg(&args, BYTEAOID, PointerGetDatum(hello->token_hash));
+	else
+		unidesk_arg_null(&args, BYTEAOID);
+	unidesk_arg_int32(&id, hello->node_id);
+	if (unidesk_execute(&lock_plan,
+						"SELECT status, session, bridge_id, boot_id, engine_id, name,"
+						" coalesce(token_hash = $2, false) FROM unidesk_data.node"
+						" WHERE id = $1 FOR UPDATE SKIP LOCKED", &args) == 0)
+	{
+		if (unidesk_execute(&exists_plan, "SELECT FROM unidesk_data.node WHERE id = $1", &id) == 1)
+			unidesk_out_busy(result, hello);
+		else
+			unidesk_out_close(result, hello, UD_CLOSE_TOKEN_REVOKED, "this node is not known");
+		return false;
+	}
+	node->status = unidesk_column_int32(0, 1);
+	node->session = unidesk_column_int64(0, 2);
+	node->bridge_id = unidesk_column_int32(0, 3);
+	node->boot_id = unidesk_column_text(0, 4);
+	node->engine_id = unidesk_column_text(0, 5);
+	node->name = unidesk_column_text(0, 6);
+	node->token_matches = DatumGetBool(unidesk_column(0, 7, NULL));
+	if (!node->token_matches || node->status == UNIDESK_NODE_RETIRED)
+	{
+		unidesk_out_close(result, hello, UD_CLOSE_TOKEN_REVOKED, "this token is not valid");
+		return false;
+	}
+	return true;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+/*
+ * May this connection take the node over?  The same machine may at once;
+ * another one only when the session it replaces is silent.
+ */
+static bool
+may_take_over(const UnideskMessage *hello, const NodeRow *node, const char *boot_id, const char *engine_id)
+{
+	UnideskBeat beat;
+
+	if (node->session == 0)
+		return true;
+	if (same_text(node->boot_id, boot_id) && same_text(node->engine_id, engine_id))
+		return true;
+	if (!unidesk_beat_get(hello->node_id, &beat) || beat.session != node->session)
+		return true;
+	return beat.last_seen + unidesk_session_silent_after * USECS_PER_SEC < unidesk_now();
+}
+
+/* The facts of a hello, as SQL sees them. */
+typedef struct Hello
+{
+	char	   *boot_id;
+	char	   *engine_id;
+	int32		proto_min;
+	int32		proto_max;
+	Datum		body;			/* jsonb */
+} Hello;
+
+static void
+parse_hello(const UnideskMessage *message, Hello *hello)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_text(&args, pnstrdup(message->body, message->body_bytes));
+	unidesk_execute(&plan,
+					"SELECT left(b ->> 'boot_id', 200), left(b ->> 'engine_id', 200),"
+					" coalesce((b ->> 'proto_min')::integer, 0), coalesce((b ->> 'proto_max')::integer, 0), b"
+					" FROM (SELECT $1::jsonb) AS x (b)", &args);
+	hello->boot_id = unidesk_column_text(0, 1);
+	hello->engine_id = unidesk_column_text(0, 2);
+	hello->proto_min = unidesk_column_int32(0, 3);
+	hello->proto_max = unidesk_column_int32(0, 4);
+	hello->body = unidesk_column(0, 5, NULL);
+}
+
+static int64
+next_session(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_execute(&plan, "SELECT nextval('unidesk_data.session')", &args);
+	return unidesk_column_int64(0, 1);
+}
+
+/* Store who connected, and grant what it brings; true when it brings enough. */
+static bool
+write_node(const UnideskMessage *message, const Hello *hello, int64 session, int32 bridge_id)
+{
+	static SPIPlanPtr node_plan;
+	static SPIPlanPtr grant_plan;
+	UnideskArgs args = {0};
+	UnideskArgs grant = {0};
+
+	unidesk_arg_int32(&args, message->node_id);
+	unidesk_arg_int64(&args, session);
+	unidesk_arg_int32(&args, bridge_id);
+	unidesk_arg_text(&args, hello->boot_id);
+	unidesk_arg_text(&args, hello->engine_id);
+	unidesk_arg(&args, JSONBOID, hello->body);
+	unidesk_execute(&node_plan,
+					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
+					" facts = $6 - 'attempts', reconciled = true WHERE id = $1", &args);
+	unidesk_arg_int32(&grant, message->node_id);
+	unidesk_arg(&grant, JSONBOID, hello->body);
+	unidesk_execute(&grant_plan, "SELECT unidesk_data._grant_capacity($1, $2)", &grant);
+	return DatumGetBool(unidesk_column(0, 1, NULL));
+}
+
+/* The inventory as a table; $2 is the body. */
+#define INVENTORY \
+	"inventory AS (SELECT ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt" \
+	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer))"
+
+/*
+ * Live attempts that the node does not have although it was told of them:
+ * what was running is lost, a stop is complete, what had not started is sent
+ * again.
+ */
+static void
+reconcile_absent(int32 node_id, Datum body, int64 rev)
+{
+	static SPIPlanPtr plan;
+	static SPIPlanPtr again_plan;
+	UnideskArgs args = {0};
+	UnideskActor actor = {UNIDESK_ACTOR_NODE, node_id};
+	int64	   *tasks;
+	uint64		count;
+
+	unidesk_arg_int32(&args, node_id);
+	unidesk_arg(&args, JSONBOID, body);
+	unidesk_arg_int64(&args, rev);
+	count = unidesk_execute(&plan, "WITH " INVENTORY
+							" SELECT l.task_id FROM unidesk_data.live l WHERE l.state = 4 AND l.node_id = $1"
+							" AND (l.order_no IS NULL OR l.order_no <= $3) AND NOT EXISTS (SELECT FROM inventory i"
+							" WHERE i.incarnation = l.incarnation AND i.task = l.task_id AND i.attempt = l.attempt)"
+							" ORDER BY l.task_id", &args);
+	tasks = palloc(sizeof(int64) * (count + 1));
+	for (uint64 i = 0; i < count; i++)
+		tasks[i] = unidesk_column_int64(i, 1);
+	for (uint64 i = 0; i < count; i++)
+	{
+		UnideskLive live;
+		UnideskArgs again = {0};
+
+		if (unidesk_live_lock(tasks[i], false, &live) != UNIDESK_LOCKED ||
+			live.state != UNIDESK_TASK_ACTIVE || live.node_id != node_id)
+			continue;
+		if (live.attempt_state == UD_ATTEMPT_STOPPING)
+			unidesk_attempt_move(&live, live.want_final, NULL, true, UNIDESK_BY_WORKER, actor);
+		else if (live.attempt_state >= UD_ATTEMPT_RUNNING)
+			unidesk_attempt_move(&live, UD_ATTEMPT_LOST, NULL, true, UNIDESK_BY_WORKER, actor);
+		else
+		{
+			unidesk_arg_int64(&again, tasks[i]);
+			unidesk_execute(&again_plan, "UPDATE unidesk_data.live SET order_no = NULL WHERE task_id = $1", &again);
+			unidesk_wake_at_commit(false);
+		}
+	}
+}
+
+/* What ended attempts held is free once the node has nothing of them. */
+static void
+release_held(int32 node_id, Datum body)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, node_id);
+	unidesk_arg(&args, JSONBOID, body);
+	if (unidesk_execute(&plan, "WITH " INVENTORY
+						" DELETE FROM unidesk_data.held h WHERE h.node_id = $1 AND NOT EXISTS (SELECT FROM inventory i"
+						" WHERE i.incarnation = h.incarnation AND i.task = h.task_id AND i.attempt = h.attempt)", &args) > 0)
+		unidesk_wake_at_commit(false);
+}
+
+/*
+ * Attempts the node has and should not: those of this incarnation that are
+ * unknown here or were given up are to be removed; those of another one are
+ * held and shown until a person decides.
+ */
+static void
+reconcile_unknown(ReturnSetInfo *result, const UnideskMessage *message, int64 session, Datum body)
+{
+	static SPIPlanPtr remove_plan;
+	static SPIPlanPtr foreign_plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, message->node_id);
+	unidesk_arg(&args, JSONBOID, body);
+	unidesk_execute(&remove_plan, "WITH " INVENTORY
+					" SELECT i.incarnation, i.task, i.attempt FROM inventory i"
+					" WHERE i.incarnation = (SELECT value FROM unidesk_data.incarnation)"
+					" AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task"
+					" AND l.attempt = i.attempt AND l.node_id = $1 AND l.state = 4)"
+					" AND NOT EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = i.task AND t.attempts = i.attempt"
+					" AND t.node_id = $1 AND t.state = 5)"
+					" AND NOT EXISTS (SELECT FROM unidesk_data.attempt a WHERE a.task_id = i.task"
+					" AND a.attempt = i.attempt AND a.node_id = $1 AND a.state <> 12)", &args);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		unidesk_send_remove(result, message, session, unidesk_column_int64(row, 1),
+							unidesk_column_int64(row, 2), unidesk_column_int32(row, 3));
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_int16(&args, UD_REASON_CTL_STALE);
+	unidesk_execute(&foreign_plan, "WITH " INVENTORY
+					" INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory,"
+					" gpus, gpu_mask, reason, since)"
+					" SELECT i.incarnation, i.task, i.attempt, $1, 0, 0, 0, 0, $4, $3 FROM inventory i"
+					" WHERE i.incarnation <> (SELECT value FROM unidesk_data.incarnation)"
+					" ON CONFLICT DO NOTHING", &args);
+}
+
+static void
+send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const NodeRow *node, int64 session, int64 rev)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	UnideskOut	welcome = unidesk_answer(message, UD_MSG_WELCOME);
+
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_text(&args, node->name);
+	unidesk_arg_int32(&args, message->node_id);
+	unidesk_arg_int32(&args, unidesk_beat_interval);
+	unidesk_arg_int32(&args, unidesk_report_repeat);
+	unidesk_arg_int32(&args, unidesk_agent_lease_margin);
+	unidesk_arg_int64(&args, (int64) unidesk_log_budget * 1024);
+	unidesk_arg_int64(&args, (int64) unidesk_disk_floor * 1024 * 1024);
+	unidesk_arg_int32(&args, unidesk_fetch_timeout);
+	unidesk_arg_int32(&args, unidesk_build_timeout);
+	unidesk_execute(&plan,
+					"SELECT jsonb_build_object('server_time', $1, 'node', $2, 'node_id', $3,"
+					" 'incarnation', (SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation),"
+					" 'limits', jsonb_build_object('beat_s', $4, 'report_repeat_s', $5, 'lease_margin_s', $6,"
+					" 'log_budget', $7, 'disk_floor', $8, 'fetch_timeout_s', $9, 'build_timeout_s', $10))::text", &args);
+	welcome.session = session;
+	welcome.value = rev;
+	welcome.body = unidesk_column_text(0, 1);
+	welcome.body_bytes = strlen(welcome.body);
+	unidesk_out(result, &welcome);
+}
+
+static void
+supersede(ReturnSetInfo *result, const NodeRow *node)
+{
+	UnideskOut	close = {0};
+
+	close.kind = UNIDESK_OUT_CLOSE;
+	close.session = node->session;
+	close.value = UD_CLOSE_SUPERSEDED;
+	close.body = "another connection of this node took over";
+	close.body_bytes = strlen(close.body);
+	unidesk_out(result, &close);
+}
+
+static void
+open_session(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
+			 const NodeRow *node, const Hello *hello)
+{
+	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
+	UnideskOut	opened = unidesk_answer(message, 0);
+	int64		session = next_session();
+	bool		expired;
+	bool		enough;
+	int			count;
+	int64		rev;
+
+	if (node->session != 0)
+		supersede(result, node);
+	enough = write_node(message, hello, session, bridge_id);
+	unidesk_node_move(message->node_id, node->status, enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
+					  UNIDESK_BY_AGENT, enough ? NULL : "it brings less than was declared", actor);
+	unidesk_beat_revive(message->node_id);
+	unidesk_beat_set(message->node_id, session, unidesk_now(), &expired);
+	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
+	release_held(message->node_id, hello->body);
+
+	rev = unidesk_desired_revision(message->node_id, &count);
+	opened.kind = UNIDESK_OUT_SESSION;
+	opened.session = session;
+	opened.value = rev;
+	unidesk_out(result, &opened);
+	send_welcome(result, message, node, session, rev);
+	unidesk_send_desired_full(result, message, session, rev, count);
+	reconcile_unknown(result, message, session, hello->body);
+	unidesk_wake_at_commit(false);
+}
+
+static void
+accept_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
+{
+	NodeRow		node;
+	Hello		hello;
+
+	if (!lock_node(result, message, &node))
+		return;
+	parse_hello(message, &hello);
+	if (hello.proto_min > UD_PROTOCOL_VERSION || hello.proto_max < UD_PROTOCOL_VERSION)
+		unidesk_out_close(result, message, UD_CLOSE_VERSION, "this server speaks version 1 of the protocol");
+	else if (hello.boot_id == NULL || hello.engine_id == NULL)
+		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello lacks boot_id or engine_id");
+	else if (!may_take_over(message, &node, hello.boot_id, hello.engine_id))
+	{
+		UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
+
+		unidesk_node_event(message->node_id, "duplicate", "another machine used this node's token", actor);
+		unidesk_out_close(result, message, UD_CLOSE_DUPLICATE, "this node is connected from another machine");
+	}
+	else
+		open_session(result, message, bridge_id, &node, &hello);
+}
+
+/*
+ * Run something that may raise for bad data; true when it did not.  Only
+ * errors of class 22 (data exception) are the sender's fault.
+ */
+static bool
+guarded(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
+		void (*body) (ReturnSetInfo *, const UnideskMessage *, int32))
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool fine = true;
+
+	if (message->body_bytes > BODY_BYTES_MAX ||
+		!pg_verify_mbstr(PG_UTF8, message->body, message->body_bytes, true))
+		return false;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		body(result, message, bridge_id);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+			ReThrowError(error);
+		ereport(LOG, (errmsg("node %d sent what cannot be understood: %s", message->node_id, error->message)));
+		fine = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return fine;
+}
+
+void
+unidesk_take_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
+{
+	if (!guarded(result, message, bridge_id, accept_hello))
+		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello cannot be understood");
+}
+
+static void
+accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
+{
+	static SPIPlanPtr node_plan;
+	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
+	UnideskArgs args = {0};
+	Hello		hello;
+	bool		expired;
+
+	unidesk_arg_int32(&args, message->node_id);
+	if (unidesk_execute(&node_plan,
+						"UPDATE unidesk_data.node SET reconciled = true WHERE id = (SELECT id FROM unidesk_data.node"
+						" WHERE id = $1 FOR UPDATE SKIP LOCKED) RETURNING status", &args) == 0)
+	{
+		unidesk_out_busy(result, message);
+		return;
+	}
+	if (unidesk_column_int32(0, 1) == UNIDESK_NODE_OFFLINE)
+		unidesk_node_move(message->node_id, UNIDESK_NODE_OFFLINE, UNIDESK_NODE_ONLINE, UNIDESK_BY_AGENT,
+						  "it was heard again", actor);
+	parse_hello(message, &hello);
+	unidesk_beat_revive(message->node_id);
+	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	reconcile_absent(message->node_id, hello.body, message->value);
+	release_held(message->node_id, hello.body);
+	reconcile_unknown(result, message, message->session, hello.body);
+	unidesk_wake_at_commit(false);
+}
+
+void
+unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
+{
+	if (!guarded(result, message, 0, accept_inventory))
+		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "inventory cannot be understood");
+}

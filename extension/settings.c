@@ -1,0 +1,138 @@
+/*
+ * settings.c
+ *	  The settings unidesk.*, each with its unit; docs/settings.md lists them.
+ */
+#include "unidesk.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "shared.h"
+
+char	   *unidesk_database;
+bool		unidesk_worker;
+bool		unidesk_mock_clock;
+int			unidesk_max_nodes;
+int			unidesk_beat_interval;
+int			unidesk_offline_after;
+int			unidesk_session_silent_after;
+int			unidesk_bridge_silent_after;
+int			unidesk_lease;
+int			unidesk_lease_margin;
+int			unidesk_agent_lease_margin;
+int			unidesk_grace;
+int			unidesk_withdraw_after;
+int			unidesk_report_repeat;
+int			unidesk_infra_retries;
+int			unidesk_retry_backoff;
+int			unidesk_pass_placements;
+int			unidesk_worker_nap;
+int			unidesk_beat_flush;
+int			unidesk_log_budget;
+int			unidesk_log_credit;
+int			unidesk_disk_floor;
+int			unidesk_fetch_timeout;
+int			unidesk_build_timeout;
+int			unidesk_log_keep;
+int			unidesk_event_keep;
+
+/* One integer setting that a reload changes. */
+typedef struct IntSetting
+{
+	const char *name;
+	const char *description;
+	int		   *variable;
+	int			boot;
+	int			min;
+	int			max;
+	int			unit;			/* GUC_UNIT_* */
+} IntSetting;
+
+#define DAY_S (24 * 3600)
+
+static const IntSetting int_settings[] = {
+	{"unidesk.beat_interval", "Time between two beats of an agent.",
+	&unidesk_beat_interval, 15, 1, 3600, GUC_UNIT_S},
+	{"unidesk.offline_after", "A node that is silent for longer is offline.",
+	&unidesk_offline_after, 90, 2, DAY_S, GUC_UNIT_S},
+	{"unidesk.session_silent_after", "Another machine may take over a node whose session is silent for longer.",
+	&unidesk_session_silent_after, 45, 1, DAY_S, GUC_UNIT_S},
+	{"unidesk.bridge_silent_after", "A bridge that is silent for longer is over, and its sessions with it.",
+	&unidesk_bridge_silent_after, 30, 2, DAY_S, GUC_UNIT_S},
+	{"unidesk.lease", "Lease of a task that names none.",
+	&unidesk_lease, 7200, 0, 30 * DAY_S, GUC_UNIT_S},
+	{"unidesk.lease_margin", "A lease is at least offline_after + grace + this.",
+	&unidesk_lease_margin, 60, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.agent_lease_margin", "A node ends a task this long before its lease and grace are over.",
+	&unidesk_agent_lease_margin, 30, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.grace", "Time between TERM and KILL of a task that names none.",
+	&unidesk_grace, 30, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.withdraw_after", "An assignment that is not answered for this long is withdrawn.",
+	&unidesk_withdraw_after, 60, 1, DAY_S, GUC_UNIT_S},
+	{"unidesk.report_repeat", "An agent repeats a report that is not acknowledged for this long.",
+	&unidesk_report_repeat, 5, 1, 3600, GUC_UNIT_S},
+	{"unidesk.infra_retries", "Attempts of one task that may end for reasons of infrastructure before it fails.",
+	&unidesk_infra_retries, 20, 0, 10000, 0},
+	{"unidesk.retry_backoff", "Wait before the first retry; doubled with each, at most 64 times this.",
+	&unidesk_retry_backoff, 5, 0, 3600, GUC_UNIT_S},
+	{"unidesk.pass_placements", "Placements that one pass of the scheduler writes at most.",
+	&unidesk_pass_placements, 1000, 1, 100000, 0},
+	{"unidesk.worker_nap", "The worker looks at everything at least this often.",
+	&unidesk_worker_nap, 1000, 10, 60000, GUC_UNIT_MS},
+	{"unidesk.beat_flush", "Beats are written from shared memory to node_live this often.",
+	&unidesk_beat_flush, 30, 1, 3600, GUC_UNIT_S},
+	{"unidesk.log_budget", "Bytes of log that an attempt may write; the rest is cut, with a marker.",
+	&unidesk_log_budget, 100 * 1024, 1, INT_MAX / 2, GUC_UNIT_KB},
+	{"unidesk.log_credit", "Bytes of log that an agent may send ahead of their acknowledgement.",
+	&unidesk_log_credit, 256, 1, 16 * 1024, GUC_UNIT_KB},
+	{"unidesk.disk_floor", "A node with less free disk accepts no work.",
+	&unidesk_disk_floor, 2048, 0, INT_MAX / 2, GUC_UNIT_MB},
+	{"unidesk.fetch_timeout", "Longest fetch of a repository.",
+	&unidesk_fetch_timeout, 3600, 1, 7 * DAY_S, GUC_UNIT_S},
+	{"unidesk.build_timeout", "Longest build of an environment.",
+	&unidesk_build_timeout, 7200, 1, 7 * DAY_S, GUC_UNIT_S},
+	{"unidesk.log_keep", "Days that logs are kept.",
+	&unidesk_log_keep, 30, 1, 36500, 0},
+	{"unidesk.event_keep", "Days that events are kept.",
+	&unidesk_event_keep, 365, 1, 36500, 0},
+};
+
+void
+unidesk_define_settings(void)
+{
+	DefineCustomStringVariable("unidesk.database",
+							   "Database that holds the extension; one per server.",
+							   NULL, &unidesk_database, "unidesk",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("unidesk.worker",
+							 "Run the background worker. Off where a dump is only being proven.",
+							 NULL, &unidesk_worker, true,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("unidesk.mock_clock",
+							 "Let unidesk._tick set the clock. For tests only.",
+							 NULL, &unidesk_mock_clock, false,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unidesk.max_nodes",
+							"Node ids reach up to this; sizes shared memory.",
+							NULL, &unidesk_max_nodes, 16384, 16, 1000000,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	for (size_t i = 0; i < lengthof(int_settings); i++)
+	{
+		const IntSetting *s = &int_settings[i];
+
+		DefineCustomIntVariable(s->name, s->description, NULL, s->variable,
+								s->boot, s->min, s->max, PGC_SIGHUP, s->unit,
+								NULL, NULL, NULL);
+	}
+	MarkGUCPrefixReserved("unidesk");
+}
+
+TimestampTz
+unidesk_now(void)
+{
+	TimestampTz mock = unidesk_mock_clock ? unidesk_shared_mock_now() : 0;
+
+	return mock != 0 ? mock : GetCurrentTimestamp();
+}

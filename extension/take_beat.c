@@ -1,0 +1,30 @@
+/*
+ * take_beat.c
+ *	  A beat: the node is there.
+ *
+ * Beats touch shared memory only; the worker writes them to node_live in
+ * batches.  The acknowledgement renews the leases on the node, so it must
+ * come from here and from nowhere else.
+ */
+#include "unidesk.h"
+
+#include "message.h"
+#include "shared.h"
+
+void
+unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message)
+{
+	UnideskOut	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
+	bool		expired;
+
+	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	if (expired)
+	{
+		/* Called offline while its socket lived: back only by an inventory. */
+		UnideskOut	request = unidesk_answer(message, UD_MSG_INVENTORY_REQUEST);
+
+		unidesk_out(result, &request);
+		return;
+	}
+	unidesk_out(result, &ack);
+}

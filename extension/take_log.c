@@ -1,0 +1,153 @@
+/*
+ * take_log.c
+ *	  Log bytes: appended at exactly the offset where the stored log ends.
+ *
+ * Bytes that are already stored are skipped, a gap is refused; both are
+ * answered with the offset that is wanted next, so an agent that knows
+ * nothing finds its place with one message.  An advisory lock per task keeps
+ * two bridges from appending to the same log at once.
+ */
+#include "unidesk.h"
+
+#include "catalog/pg_type.h"
+#include "storage/lock.h"
+#include "storage/lockdefs.h"
+#include "miscadmin.h"
+
+#include "message.h"
+
+/* Key space of our advisory locks: "log ". */
+#define LOG_LOCK_CLASS 0x6c6f6720
+
+static bool
+try_lock_log(int64 task_id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOG_LOCK_CLASS, (uint32) task_id, 2);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Is or was this attempt this node's? */
+static bool
+is_attempt_of_node(const UnideskMessage *m)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int64(&args, m->task);
+	unidesk_arg_int32(&args, m->attempt);
+	unidesk_arg_int64(&args, m->incarnation);
+	unidesk_arg_int32(&args, m->node_id);
+	return unidesk_execute(&plan,
+						   "SELECT FROM unidesk_data.live WHERE task_id = $1 AND attempt = $2"
+						   " AND incarnation = $3 AND node_id = $4"
+						   " UNION ALL SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
+						   " AND incarnation = $3 AND node_id = $4"
+						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
+						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
+}
+
+/* Offset after the last stored byte. */
+static int64
+stored_end(int64 task_id, int32 attempt)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int64(&args, task_id);
+	unidesk_arg_int32(&args, attempt);
+	if (unidesk_execute(&plan,
+						"SELECT \"offset\" + pg_catalog.octet_length(bytes) FROM unidesk_data.log_chunk"
+						" WHERE task_id = $1 AND attempt = $2 ORDER BY \"offset\" DESC LIMIT 1", &args) == 0)
+		return 0;
+	return unidesk_column_int64(0, 1);
+}
+
+/* Chunks of one call, written by one statement. */
+typedef struct Chunks
+{
+	int			count;
+	Datum	   *offsets;
+	Datum	   *streams;
+	Datum	   *bytes;
+} Chunks;
+
+static void
+add_chunk(Chunks *chunks, int64 offset, int stream, const char *data, int length)
+{
+	bytea	   *bytes = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(bytes, VARHDRSZ + length);
+	memcpy(VARDATA(bytes), data, length);
+	chunks->offsets[chunks->count] = Int64GetDatum(offset);
+	chunks->streams[chunks->count] = Int16GetDatum(stream);
+	chunks->bytes[chunks->count] = PointerGetDatum(bytes);
+	chunks->count++;
+}
+
+static void
+write_chunks(const UnideskMessage *m, Chunks *chunks)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	if (chunks->count == 0)
+		return;
+	unidesk_arg_int64(&args, m->task);
+	unidesk_arg_int32(&args, m->attempt);
+	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_array(&args, INT8OID, chunks->offsets, NULL, chunks->count);
+	unidesk_arg_array(&args, INT2OID, chunks->streams, NULL, chunks->count);
+	unidesk_arg_array(&args, BYTEAOID, chunks->bytes, NULL, chunks->count);
+	unidesk_execute(&plan,
+					"INSERT INTO unidesk_data.log_chunk (task_id, attempt, at, \"offset\", stream, bytes)"
+					" SELECT $1, $2, $3, o, s, b FROM unnest($4, $5, $6) AS c (o, s, b)", &args);
+}
+
+void
+unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int count)
+{
+	UnideskOut	out = unidesk_answer(&messages[count - 1], UD_MSG_LOG_ACK);
+	Chunks		chunks = {0};
+	/* The marker that says bytes were cut takes part in the offsets. */
+	int64		budget = (int64) unidesk_log_budget * 1024 + 1024;
+	int64		end;
+
+	if (!is_attempt_of_node(messages))
+	{
+		out.flags = UD_FLAG_STALE;
+		unidesk_out(result, &out);
+		return;
+	}
+	if (!try_lock_log(messages[0].task))
+	{
+		for (int i = 0; i < count; i++)
+			unidesk_out_busy(result, &messages[i]);
+		return;
+	}
+	chunks.offsets = palloc(sizeof(Datum) * count);
+	chunks.streams = palloc(sizeof(Datum) * count);
+	chunks.bytes = palloc(sizeof(Datum) * count);
+	end = stored_end(messages[0].task, messages[0].attempt);
+	for (int i = 0; i < count; i++)
+	{
+		const UnideskMessage *m = &messages[i];
+		int64		skip = end - m->value;
+
+		if (m->value < 0 || m->value > end || skip >= m->body_bytes)
+			continue;			/* a gap, or nothing new */
+		if (m->state < UD_LOG_STDOUT || m->state > UD_LOG_MARKER ||
+			m->body_bytes > UD_LOG_BODY_BYTES_MAX || end + m->body_bytes - skip > budget)
+		{
+			unidesk_out_error(result, m, "protocol", "a log message has a wrong stream or size, or exceeds the budget");
+			break;
+		}
+		add_chunk(&chunks, end, m->state, m->body + skip, m->body_bytes - skip);
+		end += m->body_bytes - skip;
+	}
+	write_chunks(messages, &chunks);
+	out.value = end;
+	out.sequence = (int64) unidesk_log_credit * 1024;
+	unidesk_out(result, &out);
+}

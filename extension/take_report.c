@@ -1,0 +1,168 @@
+/*
+ * take_report.c
+ *	  A report: how far an attempt has come, as a level.
+ *
+ * The fence decides.  A report about the live attempt moves it through the
+ * door; one about an attempt that ended is acknowledged when it says an end
+ * too (and confirms that nothing of it runs), and answered "stale" otherwise.
+ */
+#include "unidesk.h"
+
+#include "access/xact.h"
+
+#include "common/reasons.h"
+#include "door.h"
+#include "message.h"
+#include "shared.h"
+#include "transition.h"
+
+static void
+acknowledge(ReturnSetInfo *result, const UnideskMessage *message, int state, int flags)
+{
+	UnideskOut	out = unidesk_answer(message, UD_MSG_REPORT_ACK);
+
+	out.state = state;
+	out.flags = flags;
+	unidesk_out(result, &out);
+}
+
+/* Nothing of an ended attempt runs any more: free what it held. */
+static void
+confirm_end(const UnideskMessage *message)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int64(&args, message->incarnation);
+	unidesk_arg_int64(&args, message->task);
+	unidesk_arg_int32(&args, message->attempt);
+	unidesk_arg_int32(&args, message->node_id);
+	if (unidesk_execute(&plan,
+						"DELETE FROM unidesk_data.held WHERE incarnation = $1 AND task_id = $2"
+						" AND attempt = $3 AND node_id = $4", &args) > 0)
+		unidesk_wake_at_commit(false);
+}
+
+/* Did this attempt run on this node and end? */
+static bool
+is_ended_attempt(const UnideskMessage *message)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int64(&args, message->task);
+	unidesk_arg_int32(&args, message->attempt);
+	unidesk_arg_int64(&args, message->incarnation);
+	unidesk_arg_int32(&args, message->node_id);
+	return unidesk_execute(&plan,
+						   "SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
+						   " AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
+						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
+						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
+}
+
+/*
+ * What the agent may claim: a success needs exit code 0, and a stop must have
+ * been asked for (the run limit alone is the agent's to enforce).
+ */
+static int
+credible_state(const UnideskLive *live, int state, UnideskReport *report)
+{
+	bool		asked = live->want == UD_WANT_STOP && live->want_final == state;
+
+	switch (state)
+	{
+		case UD_ATTEMPT_SUCCEEDED:
+			if (report->has_exit_code && report->exit_code == 0)
+				return state;
+			break;
+		case UD_ATTEMPT_CANCELLED:
+		case UD_ATTEMPT_PREEMPTED:
+			if (asked)
+				return state;
+			break;
+		case UD_ATTEMPT_REJECTED:
+			if (asked || live->attempt_state == UD_ATTEMPT_ASSIGNED)
+				return state;
+			break;
+		default:
+			return state;
+	}
+	report->reason = UD_REASON_NODE_AGENT_ERROR;
+	return UD_ATTEMPT_FAILED;
+}
+
+/* A state that a later walk cannot reach from where the attempt is. */
+static int
+reachable_state(const UnideskLive *live, int state)
+{
+	int16		path[UNIDESK_PATH_MAX];
+
+	if (!UD_ATTEMPT_IS_TERMINAL(state) || live->attempt_state == UD_ATTEMPT_STOPPING)
+		return state;
+	if (unidesk_attempt_path(live->attempt_state, state, false, UNIDESK_BY_AGENT, path) > 0)
+		return state;
+	/* For example "lost" of an attempt that was never more than assigned. */
+	return UD_ATTEMPT_FAILED;
+}
+
+static void
+report_live(ReturnSetInfo *result, const UnideskMessage *message, UnideskLive *live, UnideskReport *report)
+{
+	UnideskActor node = {UNIDESK_ACTOR_NODE, message->node_id};
+	int			state = credible_state(live, message->state, report);
+
+	state = reachable_state(live, state);
+	unidesk_attempt_move(live, state, report, true, UNIDESK_BY_AGENT, node);
+	/* The move may have ended the attempt under another name. */
+	if (live->state != UNIDESK_TASK_ACTIVE)
+		acknowledge(result, message, message->state, UD_FLAG_REMOVE);
+	else
+		acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);
+}
+
+void
+unidesk_take_report(ReturnSetInfo *result, const UnideskMessage *message)
+{
+	UnideskReport report;
+	UnideskLive live;
+	const char *wrong;
+
+	if (message->state <= UD_ATTEMPT_ASSIGNED || message->state > UD_ATTEMPT_REJECTED)
+	{
+		unidesk_out_error(result, message, "protocol", "a report names no state that an agent may report");
+		return;
+	}
+	wrong = unidesk_report_parse(message->body, message->body_bytes, &report);
+	if (wrong != NULL)
+	{
+		unidesk_out_error(result, message, "protocol", wrong);
+		return;
+	}
+	switch (unidesk_live_lock(message->task, false, &live))
+	{
+		case UNIDESK_BUSY:
+			unidesk_out_busy(result, message);
+			return;
+		case UNIDESK_LOCKED:
+			if (live.state == UNIDESK_TASK_ACTIVE && live.attempt == message->attempt &&
+				live.incarnation == message->incarnation && live.node_id == message->node_id)
+			{
+				report_live(result, message, &live, &report);
+				return;
+			}
+			break;
+		case UNIDESK_ABSENT:
+			break;
+	}
+	if (UD_ATTEMPT_IS_TERMINAL(message->state))
+	{
+		confirm_end(message);
+		if (is_ended_attempt(message))
+		{
+			acknowledge(result, message, message->state, UD_FLAG_REMOVE);
+			return;
+		}
+	}
+	acknowledge(result, message, message->state, UD_FLAG_STALE);
+}

@@ -1,0 +1,162 @@
+/*
+ * unidesk.h
+ *	  What the files of the extension share: settings, clock, codes, SPI helpers.
+ *
+ * Subjects with a header of their own: door.h (the one door for state),
+ * shared.h (shared memory), report.h (bodies of reports).
+ */
+#ifndef UNIDESK_H
+#define UNIDESK_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#define UNIDESK_EXTENSION "unidesk"
+#define UNIDESK_VERSION "0.1"
+#define UNIDESK_OWNER_ROLE "unidesk_owner"
+#define UNIDESK_BRIDGE_ROLE "unidesk_bridge"
+#define UNIDESK_BRIDGE_API_VERSION 1
+
+/* Settings (settings.c); docs/settings.md lists them. */
+extern char *unidesk_database;
+extern bool unidesk_worker;
+extern bool unidesk_mock_clock;
+extern int	unidesk_max_nodes;
+extern int	unidesk_beat_interval;	/* s */
+extern int	unidesk_offline_after;	/* s */
+extern int	unidesk_session_silent_after;	/* s */
+extern int	unidesk_bridge_silent_after;	/* s */
+extern int	unidesk_lease;			/* s */
+extern int	unidesk_lease_margin;	/* s */
+extern int	unidesk_agent_lease_margin; /* s */
+extern int	unidesk_grace;			/* s */
+extern int	unidesk_withdraw_after; /* s */
+extern int	unidesk_report_repeat;	/* s */
+extern int	unidesk_infra_retries;
+extern int	unidesk_retry_backoff;	/* s */
+extern int	unidesk_pass_placements;
+extern int	unidesk_worker_nap; /* ms */
+extern int	unidesk_beat_flush; /* s */
+extern int	unidesk_log_budget; /* kB */
+extern int	unidesk_log_credit; /* kB */
+extern int	unidesk_disk_floor; /* MB */
+extern int	unidesk_fetch_timeout;	/* s */
+extern int	unidesk_build_timeout;	/* s */
+extern int	unidesk_log_keep;	/* days */
+extern int	unidesk_event_keep; /* days */
+
+extern void unidesk_define_settings(void);
+
+/* The server's clock, or the mock clock where unidesk.mock_clock is on. */
+extern TimestampTz unidesk_now(void);
+
+/* States of a task; numbers are stored in rows and never reused. */
+#define UNIDESK_TASK_STATES(X) \
+	X(HELD, 1, "held") \
+	X(BLOCKED, 2, "blocked") \
+	X(QUEUED, 3, "queued") \
+	X(ACTIVE, 4, "active") \
+	X(SUCCEEDED, 5, "succeeded") \
+	X(FAILED, 6, "failed") \
+	X(CANCELLED, 7, "cancelled") \
+	X(SKIPPED, 8, "skipped")
+
+#define UNIDESK_NODE_STATUSES(X) \
+	X(REGISTERED, 1, "registered") \
+	X(ONLINE, 2, "online") \
+	X(OFFLINE, 3, "offline") \
+	X(INVALID, 4, "invalid") \
+	X(RETIRED, 5, "retired")
+
+#define UNIDESK_NODE_SCHEDULINGS(X) \
+	X(OPEN, 1, "open") \
+	X(OWNER, 2, "owner") \
+	X(CORDONED, 3, "cordoned") \
+	X(DRAINING, 4, "draining") \
+	X(DRAINED, 5, "drained")
+
+typedef enum UnideskTaskState
+{
+#define X(name, number, text) UNIDESK_TASK_##name = number,
+	UNIDESK_TASK_STATES(X)
+#undef X
+} UnideskTaskState;
+
+typedef enum UnideskNodeStatus
+{
+#define X(name, number, text) UNIDESK_NODE_##name = number,
+	UNIDESK_NODE_STATUSES(X)
+#undef X
+} UnideskNodeStatus;
+
+#define UNIDESK_TASK_IS_TERMINAL(s) ((s) >= UNIDESK_TASK_SUCCEEDED)
+
+/* What becomes of a task whose node is lost. */
+typedef enum UnideskOnLost
+{
+	UNIDESK_ON_LOST_REQUEUE = 1,
+	UNIDESK_ON_LOST_WAIT = 2,
+	UNIDESK_ON_LOST_FAIL = 3
+} UnideskOnLost;
+
+/* Who moved something: kind and the id of an account or node. */
+typedef enum UnideskActorKind
+{
+	UNIDESK_ACTOR_SYSTEM = 0,
+	UNIDESK_ACTOR_ACCOUNT = 1,
+	UNIDESK_ACTOR_NODE = 2
+} UnideskActorKind;
+
+typedef struct UnideskActor
+{
+	UnideskActorKind kind;
+	int32		id;
+} UnideskActor;
+
+extern const char *unidesk_task_state_name(int state);
+extern const char *unidesk_node_status_name(int status);
+
+/*
+ * Arguments of a kept plan, built up one by one; the first execution of a
+ * plan takes the types from them.
+ */
+#define UNIDESK_ARGS_MAX 40
+
+typedef struct UnideskArgs
+{
+	int			count;
+	Oid			types[UNIDESK_ARGS_MAX];
+	Datum		values[UNIDESK_ARGS_MAX];
+	char		nulls[UNIDESK_ARGS_MAX];
+} UnideskArgs;
+
+extern void unidesk_arg(UnideskArgs *args, Oid type, Datum value);
+extern void unidesk_arg_null(UnideskArgs *args, Oid type);
+extern void unidesk_arg_int16(UnideskArgs *args, int16 value);
+extern void unidesk_arg_int32(UnideskArgs *args, int32 value);
+extern void unidesk_arg_int64(UnideskArgs *args, int64 value);
+extern void unidesk_arg_bool(UnideskArgs *args, bool value);
+extern void unidesk_arg_text(UnideskArgs *args, const char *value); /* NULL is NULL */
+extern void unidesk_arg_time(UnideskArgs *args, TimestampTz value); /* 0 is NULL */
+/* Arrays of count elements; nulls may be NULL. */
+extern void unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, bool *nulls, int count);
+
+/*
+ * Run a statement whose plan is made once per session and kept in *plan.
+ * Returns the rows processed; SPI_tuptable holds what it returned.  The text
+ * names everything with its schema.
+ */
+extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
+
+/* Columns of row n of SPI_tuptable, counted from 1; *isnull may be NULL, then
+ * a NULL reads as 0. */
+extern Datum unidesk_column(uint64 row, int column, bool *isnull);
+extern int32 unidesk_column_int32(uint64 row, int column);
+extern int64 unidesk_column_int64(uint64 row, int column);
+/* Copied into the current context; NULL for NULL. */
+extern char *unidesk_column_text(uint64 row, int column);
+
+#endif							/* UNIDESK_H */

@@ -1,0 +1,203 @@
+/*
+ * worker.c
+ *	  The background worker: one per server, connected to unidesk.database.
+ *
+ * It sleeps on its latch, which commits set, and on a timer; a turn is a few
+ * short transactions.  It connects with no role named, since a missing role
+ * would be FATAL in a loop, and becomes the owner for each transaction.  Until
+ * the extension is there it sleeps quietly.  An ERROR ends the turn and not
+ * the worker.
+ */
+#include "unidesk.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "shared.h"
+#include "worker.h"
+
+#define RESTART_S 1
+#define ERROR_PAUSE_MS 1000
+#define MAINTENANCE_EVERY_S 600
+
+PGDLLEXPORT void unidesk_worker_main(Datum arg);
+
+static MemoryContext turn_context;
+static TimestampTz worker_started;
+
+/* Run one part in its own transaction, as the owner. */
+static bool
+in_transaction(const char *activity, bool (*part) (void))
+{
+	Oid			owner;
+	Oid			saved_user;
+	int			saved_context;
+	bool		result = false;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, activity);
+	owner = get_role_oid(UNIDESK_OWNER_ROLE, true);
+	if (OidIsValid(get_extension_oid(UNIDESK_EXTENSION, true)) && OidIsValid(owner))
+	{
+		GetUserIdAndSecContext(&saved_user, &saved_context);
+		SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+		SPI_connect();
+		result = part();
+		SPI_finish();
+		SetUserIdAndSecContext(saved_user, saved_context);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(turn_context);
+	return result;
+}
+
+static bool
+part_watch(void)
+{
+	unidesk_watch_contact(worker_started);
+	unidesk_watch_deadlines(worker_started);
+	return false;
+}
+
+static bool
+part_flush(void)
+{
+	unidesk_flush_beats();
+	return false;
+}
+
+static bool
+part_maintain(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, unidesk_event_keep);
+	unidesk_arg_int32(&args, unidesk_log_keep);
+	unidesk_execute(&plan, "SELECT unidesk_data._maintain_partitions($1, $2)", &args);
+	return true;
+}
+
+static bool
+is_due(TimestampTz *last, int64 every_s)
+{
+	TimestampTz now = unidesk_now();
+
+	/* A clock that went back makes it due as well. */
+	if (*last != 0 && now >= *last && now - *last < every_s * USECS_PER_SEC)
+		return false;
+	*last = now;
+	return true;
+}
+
+/* One turn; returns how long to sleep, in ms. */
+static long
+turn(void)
+{
+	static TimestampTz last_watch;
+	static TimestampTz last_flush;
+	static TimestampTz last_maintenance;
+	bool		more;
+
+	if (is_due(&last_maintenance, MAINTENANCE_EVERY_S) && !in_transaction("partitions", part_maintain))
+		last_maintenance = 0;	/* the extension is not there yet */
+	if (is_due(&last_watch, 1))
+		in_transaction("watch", part_watch);
+	if (is_due(&last_flush, unidesk_beat_flush))
+		in_transaction("flush beats", part_flush);
+	more = in_transaction("schedule", unidesk_schedule);
+	if (unidesk_bridges_to_wake())
+		in_transaction("wake bridges", unidesk_wake_bridges);
+	unidesk_shared_pass_done();
+	return more ? 0 : unidesk_worker_nap;
+}
+
+/* A turn whose ERROR is reported, rolled back, and followed by a pause. */
+static long
+guarded_turn(void)
+{
+	volatile long nap = ERROR_PAUSE_MS;
+
+	PG_TRY();
+	{
+		nap = turn();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(turn_context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		unidesk_schedule_reset();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		unidesk_shared_pass_done();
+	}
+	PG_END_TRY();
+	return nap;
+}
+
+void
+unidesk_worker_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(unidesk_database, NULL, 0);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	/* The door and the pass force a synchronous commit where one is needed. */
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	turn_context = AllocSetContextCreate(TopMemoryContext, "unidesk turn", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(turn_context);
+	worker_started = unidesk_now();
+	unidesk_shared_worker_started();
+
+	for (;;)
+	{
+		long		nap_ms = guarded_turn();
+
+		MemoryContextReset(turn_context);
+		if (nap_ms > 0)
+			WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, nap_ms, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+void
+unidesk_worker_setup(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_S;
+	strlcpy(worker.bgw_library_name, "unidesk", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "unidesk_worker_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "unidesk scheduler", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "unidesk scheduler", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}

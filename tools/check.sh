@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+#
+# check.sh
+#	  Run test suites and add up their single tests.
+#
+#	tools/check.sh SUITE...
+#	tools/check.sh --sum
+#
+# Suites, in the order in which make check runs them:
+#	build       everything compiles
+#	exports     the extension's shared object shows its own names only
+#	units       the folders' tests/check_*.c
+#	regress     extension/sql on a private server
+#	isolation   extension/specs on a private server
+#	cost        tests/cost/*.sh: what a task costs the database
+#	path        tests/system/path.sh: bridge and agent on this host
+#	demo        tests/system/demo.sh: make demo, twice, and make demo-down
+#
+# Every suite runs, also after another has failed; without a build there is
+# nothing to run.  The last line is "N passed, N failed"; --sum prints that
+# line of the run before.  The single results are in build/check.results.
+set -uo pipefail
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+cd "$ROOT" || exit 1
+# shellcheck source=tools/results.sh
+. tools/results.sh
+
+count() { grep -c "^$1 " "$CHECK_RESULTS" 2>/dev/null || true; }
+
+sum()
+{
+	local failed
+	[ -s "$CHECK_RESULTS" ] || result_not_ok check "nothing ran"
+	failed=$(count 'not ok')
+	printf '%d passed, %d failed\n' "$(count ok)" "$failed"
+	[ "$failed" -eq 0 ]
+}
+
+if [ "${1:-}" = --sum ]; then
+	sum
+	exit
+fi
+
+run_suite()
+{
+	local script status=0
+
+	case $1 in
+		build) make --no-print-directory all ;;
+		exports) tools/check_exports.sh ;;
+		units) make --no-print-directory units ;;
+		regress | isolation) tools/regress.sh "$1" ;;
+		cost)
+			for script in tests/cost/*.sh; do
+				[ -e "$script" ] || continue
+				"$script" || status=1
+			done
+			return "$status"
+			;;
+		path | demo) "tests/system/$1.sh" ;;
+		*)
+			echo "check.sh: no such suite: $1" >&2
+			return 2
+			;;
+	esac
+}
+
+: >"$CHECK_RESULTS"
+trap 'exit 130' INT TERM
+timings=()
+for suite; do
+	printf '== %s\n' "$suite"
+	began=$SECONDS
+	failed_before=$(count 'not ok')
+	status=0
+	run_suite "$suite" || status=$?
+	# A suite that fails has to say which test did; if it cannot, itself did.
+	if [ "$status" -ne 0 ] && [ "$(count 'not ok')" -eq "$failed_before" ]; then
+		result_not_ok "$suite" "exit status $status"
+	elif [ "$status" -eq 0 ] && [ "$suite" = build ]; then
+		result_ok build all
+	fi
+	timings+=("$suite $((SECONDS - began)) s")
+	printf '== %s: %d s\n' "$suite" "$((SECONDS - began))"
+	if [ "$status" -ne 0 ] && [ "$suite" = build ]; then break; fi
+done
+
+printf '\n%s\n' "$(printf '%s, ' "${timings[@]}" | sed 's/, $//')"
+grep '^not ok' "$CHECK_RESULTS"
+sum
