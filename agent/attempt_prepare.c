@@ -10,6 +10,7 @@
 #include "agent/attempt.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +84,7 @@ prepare_left_s(Attempt *attempt, double limit_s, UdError *err)
 		return ud_error(err, UD_ETIMEDOUT, UD_REASON_PREP_TIMEOUT, "the time for preparing is over");
 	if ((double) left_ns / 1e9 < limit_s)
 		limit_s = (double) left_ns / 1e9;
-	return limit_s < 1 ? 1 : (int) limit_s;
+	return limit_s < 1 ? 1 : (int) ceil(limit_s);
 }
 
 static int

@@ -236,6 +236,9 @@ relay_collect(RelayChannel *channel, int64_t now)
 		if (count > 0 && (message->alone || bytes + message_bytes(message) > BATCH_BYTES_MAX))
 			break;
 		TAILQ_REMOVE(&channel->queue, message, queue_entry);
+		/* It may be busy once more: what follows it is not sent with it. */
+		if (message->again)
+			map_put(&waiting, order_key(message), 1);
 		message->in_flight = true;
 		message->again = false;
 		channel->batch[count++] = message;
@@ -387,6 +390,7 @@ batch_lost(RelayChannel *channel)
 	}
 }
 
+/* An error that is nobody else's fault: each message for itself from now on. */
 static void
 batch_failed(RelayChannel *channel)
 {
@@ -424,6 +428,7 @@ batch_answered(RelayChannel *channel)
 	}
 }
 
+/* An error of the moment: the same batch again, soon. */
 static void
 batch_wait(RelayChannel *channel)
 {

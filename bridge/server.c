@@ -58,35 +58,54 @@ note_refused(Server *server, const char *why)
 	snprintf(server->refused_why, sizeof(server->refused_why), "%s", why);
 }
 
+#define HTTP_STATUS_UPGRADE_REQUIRED 426
+
+static const char *
+status_text(int status)
+{
+	switch (status)
+	{
+		case HTTP_STATUS_OK:
+			return "OK";
+		case HTTP_STATUS_BAD_REQUEST:
+			return "Bad Request";
+		case HTTP_STATUS_UNAUTHORIZED:
+			return "Unauthorized";
+		case HTTP_STATUS_FORBIDDEN:
+			return "Forbidden";
+		case HTTP_STATUS_NOT_FOUND:
+			return "Not Found";
+		case HTTP_STATUS_UPGRADE_REQUIRED:
+			return "Upgrade Required";
+		default:
+			return "Service Unavailable";
+	}
+}
+
 /*
  * Answer a request at once, because all answers are small, and end the
- * connection: the result is for the callback to return.
+ * connection: the result is for the callback to return.  The head is made
+ * here, because libwebsockets' own says HTTP/1.0 while an upgrade is asked for.
  */
 static int
 respond(struct lws *wsi, int status, int retry_after_s, const char *body)
 {
-	uint8_t		buffer[LWS_PRE + 1024];
-	uint8_t    *start = buffer + LWS_PRE;
-	uint8_t    *end = buffer + sizeof(buffer) - 1;
-	uint8_t    *next = start;
-	size_t		len = strlen(body);
-	char		seconds[16];
+	char		buffer[LWS_PRE + 1024];
+	char	   *text = buffer + LWS_PRE;
+	char		extra[64] = "";
+	int			len;
 
-	if (lws_add_http_common_headers(wsi, (unsigned int) status, "application/json", len, &next, end))
-		return -1;
 	if (retry_after_s > 0)
-	{
-		snprintf(seconds, sizeof(seconds), "%d", retry_after_s);
-		if (lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_RETRY_AFTER, (const uint8_t *) seconds,
-										 (int) strlen(seconds), &next, end))
-			return -1;
-	}
-	if (lws_add_http_header_by_token(wsi, WSI_TOKEN_HTTP_CACHE_CONTROL, (const uint8_t *) "no-store",
-									 (int) strlen("no-store"), &next, end) ||
-		lws_finalize_write_http_header(wsi, start, &next, end))
-		return -1;
-	memcpy(start, body, len);
-	lws_write(wsi, start, len, LWS_WRITE_HTTP_FINAL);
+		snprintf(extra, sizeof(extra), "Retry-After: %d\r\n", retry_after_s);
+	else if (status == HTTP_STATUS_UNAUTHORIZED)
+		snprintf(extra, sizeof(extra), "WWW-Authenticate: Bearer\r\n");
+	else if (status == HTTP_STATUS_UPGRADE_REQUIRED)
+		snprintf(extra, sizeof(extra), "Upgrade: websocket\r\n");
+	len = snprintf(text, sizeof(buffer) - LWS_PRE,
+				   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+				   "Cache-Control: no-store\r\nConnection: close\r\n%s\r\n%s",
+				   status, status_text(status), strlen(body), extra, body);
+	lws_write(wsi, (unsigned char *) text, (size_t) len, LWS_WRITE_HTTP_HEADERS);
 	return -1;
 }
 
@@ -128,7 +147,7 @@ on_http(struct lws *wsi, const char *path)
 	if (strcmp(path, "/healthz") == 0 && lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) > 0)
 		return respond_health(wsi, bridge_of(wsi));
 	if (strcmp(path, AGENT_PATH) == 0)
-		return respond(wsi, 426, 0, "{\"message\":\"websocket only\"}\n");
+		return respond(wsi, HTTP_STATUS_UPGRADE_REQUIRED, 0, "{\"message\":\"websocket only\"}\n");
 	return respond(wsi, HTTP_STATUS_NOT_FOUND, 0, "{\"message\":\"no such path\"}\n");
 }
 
@@ -174,7 +193,7 @@ http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, voi
 		case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
 		case LWS_CALLBACK_RAW_CONNECTED:
 		case LWS_CALLBACK_RAW_RX:
-			/* No subprotocol, or CONNECT: nothing of that is served. */
+			/* A method like CONNECT; or no subprotocol, seen before. */
 			return -1;
 		case LWS_CALLBACK_WSI_DESTROY:
 			socket_destroyed(&bridge_of(wsi)->server, wsi);
@@ -194,7 +213,9 @@ on_writable(Server *server, struct lws *wsi, Conn *conn)
 	if (conn->ping_due)
 	{
 		conn->ping_due = false;
-		if (lws_write(wsi, payload, 0, LWS_WRITE_PING) < 0)
+		/* Not empty: 4.1 keeps the answer to an empty one to itself. */
+		memcpy(payload, "ping", 4);
+		if (lws_write(wsi, payload, 4, LWS_WRITE_PING) < 0)
 			return -1;
 	}
 	else if ((len = conn_take_frame(conn, payload)) > 0)

@@ -138,6 +138,8 @@ take_text_field(ParseState *state, const char *field, const char *token)
 	}
 	else if (strcmp(field, "message") == 0)
 		report->message = clipped(token);
+	else if (strcmp(field, "exit_code") == 0 || strcmp(field, "log_end") == 0 || strcmp(field, "oom") == 0)
+		state->error = "a number or truth value is given as a string";
 }
 
 static void
@@ -176,9 +178,19 @@ take_field(ParseState *state, const char *token, JsonTokenType type)
 }
 
 CALLBACK
-open_nested(void *arg)
+open_object(void *arg)
 {
 	((ParseState *) arg)->depth++;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+open_array(void *arg)
+{
+	ParseState *state = arg;
+
+	if (state->depth++ == 0)
+		state->error = "body is not an object";
 	CALLBACK_DONE;
 }
 
@@ -253,9 +265,9 @@ unidesk_report_parse(const char *body, int length, UnideskReport *report)
 	state.lex = makeJsonLexContextCstringLen(copy, length, PG_UTF8, true);
 #endif
 	actions.semstate = &state;
-	actions.object_start = open_nested;
+	actions.object_start = open_object;
 	actions.object_end = close_nested;
-	actions.array_start = open_nested;
+	actions.array_start = open_array;
 	actions.array_end = close_nested;
 	actions.object_field_start = start_field;
 	actions.scalar = scalar;

@@ -259,17 +259,13 @@ follow_task()
 		shown=$(ask "SELECT concat_ws(' ', state, nullif(attempt_state, state), '(' || nullif(phase, '') || ')', nullif(reason, ''))
 			FROM unidesk.tasks WHERE id = :task")
 		state=${shown%% *}
+		# What was written before a change comes before it.
+		print_new_log
 		if [ "$shown" != "$last" ]; then
 			printf -- '--- task %s: %s\n' "$task" "$shown"
 			last=$shown
 		fi
-		print_new_log
-		case $state in
-			succeeded | failed | cancelled | skipped)
-				print_new_log
-				return
-				;;
-		esac
+		case $state in succeeded | failed | cancelled | skipped) return ;; esac
 		if [ "$SECONDS" -ge "$deadline" ]; then
 			die "task $task is still '$shown' after $LIMIT_S s" \
 				"the scheduler's log: $(compose_text logs postgres)" \

@@ -49,31 +49,32 @@ build_containers()
 	done
 }
 
-# Ids of the images that the node built from environments: what demo.sh noted,
-# what the database knows where it still runs, and, when no other installation
-# uses this engine, all there are.
-environment_images()
+# Names of the images that the node built from environments: those that demo.sh
+# noted and, where the database still runs, those of all its attempts.
+environments()
 {
-	local container
-	sed -n 's/^environment //p' "$STATE/made" 2>/dev/null || true
-	container=$(container_of postgres)
-	[ -z "$container" ] || docker exec "$container" psql -XAtqc \
-		'SELECT DISTINCT image_id FROM unidesk.tasks WHERE image_id IS NOT NULL' 2>/dev/null || true
-	[ -n "$OTHERS" ] || docker image ls -q --no-trunc --filter 'reference=unidesk-cache/*'
-}
-
-# Their names, one a line.
-environment_tags()
-{
-	local id
-	sort -u | while read -r id; do
+	local container id
+	{
+		sed -n 's/^environment //p' "$STATE/made" 2>/dev/null || true
+		container=$(container_of postgres)
+		[ -z "$container" ] || docker exec "$container" psql -XAtqc \
+			'SELECT image_id FROM unidesk.attempts WHERE image_id IS NOT NULL' 2>/dev/null || true
+	} | sort -u | while read -r id; do
 		docker image inspect --format '{{range .RepoTags}}{{println .}}{{end}}' "$id" 2>/dev/null |
 			grep '^unidesk-cache/' || true
 	done
 }
 
-# Another installation that has built the same keeps it while it runs it.
-remove_environment() { docker image rm "$1" 2>/dev/null || [ -n "$OTHERS" ]; }
+# Agents of other installations may have built the same: what a container of
+# theirs uses stays.
+remove_environment()
+{
+	if [ -n "$(docker ps -aq --filter "ancestor=$1")" ]; then
+		say "keeping the image $1: containers of others use it" >&2
+	else
+		docker image rm "$1"
+	fi
+}
 
 remove_images()
 {
@@ -108,7 +109,7 @@ remove_base()
 
 main()
 {
-	local environments
+	local built
 	if ! command -v docker >/dev/null; then
 		say "there is no Docker here: only the secrets are removed"
 		rm -rf "$STATE"
@@ -118,7 +119,7 @@ main()
 	lock_state
 
 	OTHERS=$(other_projects)
-	environments=$(environment_images)
+	built=$(environments)
 	docker ps -aq --filter "label=com.docker.compose.project=$UNIDESK_PROJECT" |
 		remove_each container docker rm -f -v
 	build_containers | remove_each container docker rm -f -v
@@ -128,7 +129,7 @@ main()
 	docker volume ls -q --filter "label=com.docker.compose.project=$UNIDESK_PROJECT" |
 		remove_each volume docker volume rm
 	"$ROOT/docker/volume.sh" remove "$DATABASE_VOLUME" || failed "could not remove the volume $DATABASE_VOLUME"
-	environment_tags <<<"$environments" | remove_each environment remove_environment
+	remove_each environment remove_environment <<<"$built"
 	remove_images
 	remove_base
 

@@ -27,7 +27,7 @@
 #define REFUSE(...) ud_error(err, UD_EINVAL, UD_REASON_PREP_FROM_REFUSED, __VA_ARGS__)
 
 #define NAMES_MAX 256
-#define JOINED_BYTES_MAX (64 * 1024 * 1024)
+#define JOINED_BYTES_MAX (16 * 1024 * 1024)
 #define SHOWN "%.120s"
 
 typedef struct Variable

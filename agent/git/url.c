@@ -116,9 +116,7 @@ has_clean_characters(const char *url)
 static int
 parse_port(const char *text, size_t len, RepoUrl *out, UdError *err)
 {
-	if (len == 0)
-		return 0;
-	if (len >= sizeof(out->port) || strspn(text, "0123456789") < len)
+	if (len == 0 || len >= sizeof(out->port) || strspn(text, "0123456789") < len)
 		return REFUSE("repository URL has no valid port");
 	memcpy(out->port, text, len);
 	out->port[len] = '\0';

@@ -44,7 +44,7 @@ walk_name_is_valid(const char *name)
 		return false;
 	if (strncasecmp(name, ".git:", 5) == 0)
 		return false;
-	return strncasecmp(name, "git~", 4) != 0 || strspn(name + 4, "0123456789") != len - 4;
+	return strncasecmp(name, "git~", 4) != 0 || len == 4 || strspn(name + 4, "0123456789") != len - 4;
 }
 
 static int

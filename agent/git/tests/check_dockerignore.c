@@ -62,7 +62,7 @@ static const Case cases[] = {
 	{"*.md", "x.md .md", "a/x.md x.mdx"},
 	{"*/x", "a/x b/x/y", "x a/b/x"},
 	{"a*b", "ab axb axxb/c", "a/b axbc"},
-	{"?", "a \xc3\xa9", "ab a/bb/.. .."},
+	{"?", "a \xc3\xa9", "ab .."},
 	{"a?c", "abc a\xc3\xa9" "c", "ac a/c abbc"},
 	{"**", "a a/b", ""},
 	{"**/x", "x a/x a/b/x x/y", "ax a/bx"},
@@ -169,7 +169,7 @@ START_TEST(no_explosion)
 	for (int i = 0; i < 200; i++)
 		ud_buf_printf(&pattern, "**/*a*");
 	ud_buf_printf(&pattern, "b");
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 300; i++)
 		ud_buf_printf(&path, "a/a");
 	ignore = dockerignore_parse((char *) pattern.data, pattern.len, &err);
 	ck_assert_ptr_nonnull(ignore);
