@@ -40,12 +40,14 @@ typedef struct Fence
 typedef struct LogSend
 {
 	LogFile		file;
-	bool		probing;		/* first message of the session sent, no answer yet */
+	bool		probing;		/* first message of the session sent, no
+								 * answer yet */
 	bool		started;		/* the server said where to go on */
 	uint64_t	sent;			/* next offset to send */
 	uint64_t	acked;			/* next offset the server wants */
 	uint64_t	credit;
-	int64_t		last_ack_ns;	/* boot clock; of the last ack or first byte after it */
+	int64_t		last_ack_ns;	/* boot clock; of the last ack or first byte
+								 * after it */
 } LogSend;
 
 typedef struct Agent Agent;
@@ -86,7 +88,8 @@ typedef struct Attempt
 	int64_t		stage_ms[AGENT_STAGES]; /* -1: not passed */
 	char		image_id[80];
 	bool		ran;			/* its container was started: there is a log */
-	bool		ended;			/* its container runs no more: the log is whole */
+	bool		ended;			/* its container runs no more: the log is
+								 * whole */
 	uint64_t	log_end;
 	Outcome		outcome;
 
@@ -109,7 +112,8 @@ struct Agent
 	DataDir		data;
 	atomic_bool exiting;
 	atomic_bool engine_ok;
-	atomic_bool data_proven;	/* the engine sees our directory where we think */
+	atomic_bool data_proven;	/* the engine sees our directory where we
+								 * think */
 	int64_t		started_boot_ns;
 
 	pthread_mutex_t lock;

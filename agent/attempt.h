@@ -12,23 +12,30 @@
 
 /* The caller holds Agent.lock in all functions of this block. */
 extern Attempt *attempt_find(Agent *agent, const Fence *fence);
+
 /* A new entry with defaults; NULL when the table is full. */
 extern Attempt *attempt_add(Agent *agent, const Fence *fence, const char *node);
+
 /* Give it a worker; on failure the entry is removed and false returned. */
 extern bool attempt_start(Attempt *attempt);
+
 /* Want it stopped / gone, and tell its worker. */
 extern void attempt_want_stop(Attempt *attempt, const DesiredStop *stop);
 extern void attempt_want_discard(Attempt *attempt);
+
 /* State or something reported has changed: report it, wake loop and waiters. */
 extern void attempt_changed(Attempt *attempt);
 extern void attempt_set_state(Attempt *attempt, int state);
+
 /* Write run/<name>/control from the lease and stop fields. */
 extern void attempt_write_control(Attempt *attempt);
+
 /* Take entries that are gone out of the table; each is told before it is freed. */
 extern void attempt_sweep(Agent *agent, void (*each) (void *arg, const Attempt *attempt), void *arg);
 
 /* "<incarnation8>-<task>-<attempt>". */
 extern void attempt_write_name(const Fence *fence, char out[DATA_NAME_BYTES]);
+
 /* The lock is taken by these. */
 extern void attempt_save_state(Attempt *attempt);
 
@@ -38,6 +45,7 @@ extern void attempt_save_state(Attempt *attempt);
  * the agent exits, else the outcome is set.
  */
 extern int	attempt_prepare(Attempt *attempt, UdError *err);
+
 /* Until the container has ended and the outcome is set, or the agent exits. */
 extern void attempt_watch(Attempt *attempt);
 

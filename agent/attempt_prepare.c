@@ -338,6 +338,9 @@ prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *
 		else
 			break;
 	}
+	/* Before the mount was proven once, what the engine misses is the mount. */
+	if (result == UD_EINVAL && !atomic_load(&agent->data_proven) && strstr(err->message, "bind source path") != NULL)
+		err->reason = UD_REASON_NODE_NO_DATA_MOUNT;
 	if (result < 0 && err->reason == 0)
 		err->reason = result == UD_EINVAL ? UD_REASON_PREP_CREATE_FAILED : UD_REASON_NODE_ENGINE_ERROR;
 	return result;

@@ -31,6 +31,7 @@ static const struct
 	mode_t		mode;
 	size_t		fd;				/* offset of the descriptor in DataDir, or 0 */
 }			data_parts[] =
+
 {
 	{"mirrors", 0700, 0},
 	{"bin", 0755, 0},
@@ -175,16 +176,10 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 {
 	struct stat info;
 
-	*data = (DataDir)
-	{
-		.path = path,
-		.host = host,
-		.tree_fd = -1,
-		.out_fd = -1,
-		.run_fd = -1,
-		.state_fd = -1,
-		.lock_fd = -1,
-	};
+	memset(data, 0, sizeof(*data));
+	data->path = path;
+	data->host = host;
+	data->tree_fd = data->out_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
 	data->root_fd = open(path, O_DIRECTORY | O_CLOEXEC);
 	if (data->root_fd < 0 || fstat(data->root_fd, &info) < 0)
 		return data_error(err, "open UNIDESK_DATA directory", path);

@@ -49,25 +49,31 @@ extern void data_close(DataDir *data);
 /* Fresh directories of one attempt; what an earlier try left goes first. */
 extern int	data_make_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
 extern int	data_chown_attempt(const DataDir *data, const char *name, uid_t uid, gid_t gid, UdError *err) UD_MUSTCHECK;
+
 /* All directories of the attempt, then its state; absent is no error. */
 extern int	data_remove_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
 
 /* A regular file of run/<name>, for reading; UD_ENOENT when absent. */
 extern int	data_open_run(const DataDir *data, const char *name, const char *file, int *fd, UdError *err) UD_MUSTCHECK;
 extern int	data_read_run(const DataDir *data, const char *name, const char *file, size_t size_max, UdBuf *out, UdError *err) UD_MUSTCHECK;
+
 /* Write aside and rename. */
 extern int	data_write_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 
 extern int	data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err) UD_MUSTCHECK;
 extern int	data_write_state(const DataDir *data, const char *name, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+
 /* Call each with the name of every state there is. */
 extern void data_each_state(const DataDir *data, void (*each) (void *arg, const char *name), void *arg);
+
 /* Remove directories of attempts for which keep says false. */
 extern void data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void *arg);
 
 extern int	data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdError *err) UD_MUSTCHECK;
+
 /* Say that the server acknowledged a beat now; --health looks at it. */
 extern void data_touch_alive(const DataDir *data);
+
 /* Seconds since then, or -1. */
 extern int64_t data_alive_age_s(const char *path);
 

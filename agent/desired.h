@@ -77,6 +77,7 @@ typedef struct Welcome
 extern int	desired_parse_run(const void *body, size_t len, DesiredRun *out, UdError *err) UD_MUSTCHECK;
 extern int	desired_parse_stop(const void *body, size_t len, DesiredStop *out, UdError *err) UD_MUSTCHECK;
 extern int	desired_parse_welcome(const void *body, size_t len, Welcome *out, UdError *err) UD_MUSTCHECK;
+
 /* Milliseconds of a drain's retry_after_ms, 0 when it says nothing usable. */
 extern int64_t desired_parse_drain(const void *body, size_t len);
 extern void task_spec_free(TaskSpec *spec);

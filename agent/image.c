@@ -150,6 +150,7 @@ image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_
 	sent = git_context_finish(&context, built == UD_ECANCELLED || built == UD_ETIMEDOUT, &context_err);
 	if (built == UD_ECANCELLED)
 		return built;
+
 	/*
 	 * A context that was refused is why the build failed; one that broke
 	 * after a good build still means that the image lacks something.
@@ -195,7 +196,7 @@ image_provide(Attempt *attempt, const char *mirror, int timeout_s, DockerImage *
 	result = docker_image_inspect(docker, name, image, err);
 	if (result == UD_ENOENT)
 	{
-		int64_t		left_s = (deadline - clock_boot_ns()) / NS_PER_S;
+		int64_t		left_s = (deadline - clock_boot_ns() + NS_PER_S - 1) / NS_PER_S;
 
 		result = image_build(attempt, mirror, name, left_s > 1 ? (int) left_s : 1, err);
 		if (result == 0)

@@ -38,6 +38,7 @@ extern int	json_get_int(struct json_object *object, const char *key, int64_t min
 extern int	json_get_number(struct json_object *object, const char *key, double min, double max, double *out, UdError *err);
 extern int	json_get_bool(struct json_object *object, const char *key, bool *out, UdError *err);
 extern int	json_get_object(struct json_object *object, const char *key, struct json_object **out, UdError *err);
+
 /*
  * An array of at most count_max strings of at most max bytes each, as a
  * NULL-terminated array in one piece with its texts; free with free().
@@ -49,6 +50,7 @@ extern void json_set_text(struct json_object *object, const char *key, const cha
 extern void json_set_int(struct json_object *object, const char *key, int64_t value);
 extern void json_set_bool(struct json_object *object, const char *key, bool value);
 extern void json_set_number(struct json_object *object, const char *key, double value);
+
 /* Append the object's compact text to out. */
 extern void json_write(struct json_object *object, UdBuf *out);
 
@@ -58,6 +60,7 @@ extern void json_write(struct json_object *object, UdBuf *out);
  * What is invalid becomes '?'.
  */
 extern void text_make_valid(char *out, size_t size, const void *bytes, size_t len);
+
 /* The same, keeping the end rather than the beginning. */
 extern void text_make_valid_tail(char *out, size_t size, const void *bytes, size_t len);
 

@@ -16,8 +16,10 @@
 
 extern int64_t clock_boot_ns(void);
 extern int64_t clock_real_ns(void);
+
 /* base + seconds, without overflow; seconds may be negative or fractional. */
 extern int64_t clock_add_s(int64_t base_ns, double seconds);
+
 /* This machine's boot id, read once; "" when the kernel does not say. */
 extern const char *clock_boot_id(void);
 

@@ -12,6 +12,7 @@
  * or negative when the loop could not be set up.
  */
 extern int	link_run(Agent *agent, UdError *err) UD_MUSTCHECK;
+
 /* Make the loop look; any thread, also before and after link_run. */
 extern void link_wake(void);
 

@@ -26,7 +26,8 @@ typedef struct LogFile
 {
 	int			fd;				/* owned, -1: not open */
 	bool		damaged;		/* a record was invalid: nothing follows */
-	uint64_t	position;		/* file position of the next record to walk over */
+	uint64_t	position;		/* file position of the next record to walk
+								 * over */
 	uint64_t	offset;			/* payload offset it must carry */
 	LogMark    *marks;			/* ascending, about one per MiB; owned */
 	int			mark_count;
@@ -38,6 +39,7 @@ typedef struct LogFile
 
 /* A LogFile of zeroes must be given to logfile_init before anything else. */
 extern void logfile_init(LogFile *log);
+
 /* Takes the descriptor over. */
 extern void logfile_open(LogFile *log, int fd);
 extern void logfile_release(LogFile *log);

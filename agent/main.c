@@ -135,14 +135,11 @@ main_prepare(Agent *agent, UdError *err)
 	if (data_open(&agent->data, config->data, host, config->git_uid, config->init_program, err) < 0)
 		return err->code;
 	ud_info("data in \"%s\", which the engine sees as \"%s\"", agent->data.path, agent->data.host);
-	agent->git = (GitSetup)
-	{
-		.program = config->git_program,
-		.uid = config->git_uid,
-		.gid = (gid_t) config->git_uid,
-		.mirrors = ud_asprintf("%s/mirrors", config->data),
-		.allow_private = config->allow_private_git,
-	};
+	agent->git.program = config->git_program;
+	agent->git.uid = config->git_uid;
+	agent->git.gid = (gid_t) config->git_uid;
+	agent->git.mirrors = ud_asprintf("%s/mirrors", config->data);
+	agent->git.allow_private = config->allow_private_git;
 	return attempt_recover(agent, err);
 }
 

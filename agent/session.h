@@ -40,13 +40,17 @@ typedef struct Session
 
 extern void session_init(Session *session, Agent *agent);
 extern void session_release(Session *session);
+
 /* The connection was opened / is gone. */
 extern void session_open(Session *session);
 extern void session_close(Session *session);
+
 /* One whole frame; negative: the peer broke the protocol, close with 4009. */
 extern int	session_receive(Session *session, const uint8_t *frame, size_t len, UdError *err) UD_MUSTCHECK;
+
 /* Look at the clock and the table; call it every 100 ms and after a wake. */
 extern void session_tick(Session *session);
+
 /*
  * Append the next frame to send to out; false when nothing is due.  When
  * reports are held back to be merged, *again_us says when to ask again.
@@ -55,6 +59,7 @@ extern bool session_next_frame(Session *session, UdBuf *out, int64_t *again_us);
 
 /* session_frame.c */
 extern void session_append_message(UdBuf *out, const UdEnvelope *envelope, const void *body, size_t len);
+
 /* Queue a message about the agent as a whole or about fence (may be NULL). */
 extern void session_queue(Session *session, int type, const Fence *fence, uint32_t sequence, int64_t value, const UdBuf *body);
 extern void session_queue_error(Session *session, const UdEnvelope *about, const char *reason, const char *message);
@@ -62,6 +67,7 @@ extern void session_queue_error(Session *session, const UdEnvelope *about, const
 /* session_log.c; Agent.lock is held. */
 extern void session_log_reset(Attempt *attempt);
 extern void session_log_acked(Attempt *attempt, uint64_t offset, uint32_t credit);
+
 /* Append log messages to a frame that began at start; returns their number. */
 extern uint32_t session_log_append(Session *session, UdBuf *out, size_t start);
 

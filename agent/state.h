@@ -22,6 +22,7 @@ typedef struct StateRead
 
 /* Who the state is about; negative when the text is damaged. */
 extern int	state_read_fence(const void *text, size_t len, StateRead *out, UdError *err) UD_MUSTCHECK;
+
 /* Fill the attempt's fields from it. */
 extern int	state_read(const void *text, size_t len, Attempt *attempt, UdError *err) UD_MUSTCHECK;
 

@@ -26,10 +26,11 @@ const char *
 admit_bearer(char *header)
 {
 	size_t		len;
-	char	   *token = header + strlen("Bearer ");
+	char	   *token;
 
 	if (strncasecmp(header, "Bearer ", strlen("Bearer ")) != 0)
 		return NULL;
+	token = header + strlen("Bearer ");
 	token += strspn(token, " ");
 	len = strlen(token);
 	while (len > 0 && token[len - 1] == ' ')

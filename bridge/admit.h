@@ -27,11 +27,13 @@ typedef struct Admission
 
 /* What the request says about itself: protocol, path, origin. */
 extern void admit_upgrade(struct lws *wsi, Admission *admission);
+
 /* Its token and whether there is room; after admit_upgrade. */
 extern void admit_agent(struct Bridge *bridge, struct lws *wsi, Admission *admission);
 
 /* The text behind "Bearer ", or NULL; in place. */
 extern const char *admit_bearer(char *header);
+
 /* True when the comma-separated list has the name. */
 extern int	admit_list_has(const char *list, const char *name);
 

@@ -28,6 +28,7 @@ typedef struct BridgeConfig
 
 /* Read all of it from the environment. */
 extern int	config_read(BridgeConfig *config, UdError *err) UD_MUSTCHECK;
+
 /* Only UNIDESK_LISTEN, for --health. */
 extern int	config_read_listen(BridgeConfig *config, UdError *err) UD_MUSTCHECK;
 extern void config_release(BridgeConfig *config);

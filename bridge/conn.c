@@ -158,7 +158,7 @@ conn_close_revoked(ConnTable *table, const TokenMap *tokens)
 
 	TAILQ_FOREACH(conn, &table->all, entry)
 		if (!tokens_find(tokens, conn->token_hash, &node) || node != conn->node)
-			conn_close(conn, UD_CLOSE_TOKEN_REVOKED, "token revoked");
+		conn_close(conn, UD_CLOSE_TOKEN_REVOKED, "token revoked");
 }
 
 void

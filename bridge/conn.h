@@ -48,7 +48,7 @@ typedef struct Conn
 {
 	struct Bridge *bridge;		/* borrowed */
 	struct lws *wsi;			/* borrowed; NULL in unit tests */
-	TAILQ_ENTRY(Conn) entry;
+				TAILQ_ENTRY(Conn) entry;
 	ConnState	state;
 	int32_t		number;			/* the bridge's own, never 0 */
 	int32_t		node;
@@ -62,7 +62,8 @@ typedef struct Conn
 	UdBuf		out;			/* envelopes and bodies, not yet framed */
 	Limit		control_limit;
 	Limit		log_limit;
-	MessageList messages[CHANNEL_COUNT];	/* queued or in flight, by conn_entry */
+	MessageList messages[CHANNEL_COUNT];	/* queued or in flight, by
+											 * conn_entry */
 	size_t		queued_bytes[CHANNEL_COUNT];
 	uint16_t	close_code;		/* when closing */
 	char		close_text[CLOSE_TEXT_BYTES_MAX + 1];
@@ -84,6 +85,7 @@ extern void conn_table_init(ConnTable *table);
 extern void conn_table_release(ConnTable *table);
 
 extern Conn *conn_new(struct Bridge *bridge, struct lws *wsi, int32_t node, const uint8_t *token_hash);
+
 /* Also drops its queued messages and tells the database about the session. */
 extern void conn_free(Conn *conn);
 
@@ -92,6 +94,7 @@ extern Conn *conn_by_session(const ConnTable *table, uint64_t session);
 
 /* Bytes of a WebSocket message came. */
 extern void conn_receive(Conn *conn, const void *bytes, size_t len, bool first, bool last, bool binary);
+
 /*
  * A whole frame came.  Returns 0, or the code to close with and err's message;
  * then nothing of the frame was accepted.
@@ -100,13 +103,17 @@ extern int	conn_frame(Conn *conn, const uint8_t *frame, size_t len, UdError *err
 
 /* The database opened a session for this connection. */
 extern void conn_open(Conn *conn, uint64_t session);
+
 /* Queue a message to the agent. */
 extern void conn_send(Conn *conn, const UdEnvelope *envelope, const void *body);
+
 /* Queue an error message about what the given message was about. */
 extern void conn_send_error(Conn *conn, const UdEnvelope *about, const char *text);
+
 /* Close after what is queued; the first code wins. */
 extern void conn_close(Conn *conn, int code, const char *text);
 extern void conn_close_all(ConnTable *table, int code, const char *text);
+
 /* Close those whose token is no longer in the map. */
 extern void conn_close_revoked(ConnTable *table, const TokenMap *tokens);
 

@@ -59,10 +59,12 @@ extern void control_release(Control *control);
 
 /* Make the next call, if the connection is idle. */
 extern void control_kick(Control *control);
+
 /* Look for orders as soon as possible. */
 extern void control_pull(Control *control);
 extern void control_session_opened(Control *control, uint64_t session, int64_t revision);
 extern void control_close_session(Control *control, uint64_t session);
+
 /* Leave: the last call. */
 extern void control_deregister(Control *control);
 

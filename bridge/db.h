@@ -94,20 +94,25 @@ typedef struct Db
 extern void db_init(Db *db, const char *name, const BridgeConfig *config, Loop *loop,
 					const char *setup_sql, const DbHandlers *handlers, void *arg);
 extern void db_start(Db *db);
+
 /* Close it, for good. */
 extern void db_stop(Db *db);
 
 /* True when a call may be made now. */
 extern bool db_is_idle(const Db *db);
+
 /* Only when idle.  done may come before this returns, if sending fails. */
 extern void db_call(Db *db, const DbCall *call);
+
 /* Statements in text, without parameters and with text results. */
 extern void db_script(Db *db, const char *sql, DbDone done, void *arg);
+
 /* Drop the connection and connect again. */
 extern void db_restart(Db *db, const char *why);
 
 /* NULL and empty results are failures too. */
 extern bool db_failed(const PGresult *result);
+
 /* One line for the log. */
 extern const char *db_message(const PGresult *result);
 extern DbBlame db_blame(const PGresult *result);

@@ -31,8 +31,10 @@ typedef struct Drain
 } Drain;
 
 extern void drain_init(Drain *drain, struct Bridge *bridge);
+
 /* Begin; a second call goes to the end at once. */
 extern void drain_begin(Drain *drain);
+
 /* Something has changed: is the phase over? */
 extern void drain_step(Drain *drain);
 

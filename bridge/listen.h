@@ -32,6 +32,7 @@ extern void listen_release(Listen *listen);
 
 /* The bridge's id is known or has changed. */
 extern void listen_to_bridge(Listen *listen);
+
 /* Load the token map again, at most once a second. */
 extern void listen_refresh_tokens(Listen *listen);
 

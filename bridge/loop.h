@@ -40,14 +40,17 @@ typedef struct LoopTimer
 } LoopTimer;
 
 extern int	loop_init(Loop *loop, UdError *err) UD_MUSTCHECK;
+
 /* Hand the epoll instance to the vhost's protocol of that name. */
 extern int	loop_adopt(Loop *loop, struct lws_context *context, struct lws_vhost *vhost,
 					   const char *protocol, UdError *err) UD_MUSTCHECK;
+
 /* Handle what is ready; called by the protocol's LWS_CALLBACK_RAW_RX_FILE. */
 extern void loop_dispatch(Loop *loop);
 
 /* Watch fd, or change what is watched; fd may differ from the last one. */
 extern void loop_watch(Loop *loop, LoopSource *source, int fd, uint32_t events);
+
 /* Before the descriptor is closed. */
 extern void loop_unwatch(Loop *loop, LoopSource *source);
 
@@ -57,6 +60,7 @@ extern void loop_timer_cancel(Loop *loop, LoopTimer *timer);
 
 /* Monotonic time in microseconds. */
 extern int64_t loop_now(void);
+
 /* Uniform in [0, limit); 0 when limit is 0. */
 extern int64_t loop_random(int64_t limit);
 

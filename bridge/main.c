@@ -117,7 +117,7 @@ command_run(void)
 {
 	static Bridge bridge;
 	static Signals signals;
-	BridgeConfig config = {0};
+	static BridgeConfig config;
 	UdError		err;
 	int			result;
 

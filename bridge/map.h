@@ -27,8 +27,10 @@ typedef struct Map
 } Map;
 
 extern void map_release(Map *map);
+
 /* Insert, or replace the value. */
 extern void map_put(Map *map, uint64_t key, uint64_t value);
+
 /* 0 when the key is absent. */
 extern uint64_t map_get(const Map *map, uint64_t key);
 extern bool map_has(const Map *map, uint64_t key);

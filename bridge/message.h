@@ -44,6 +44,7 @@ typedef struct Message
 
 TAILQ_HEAD(MessageQueue, Message);
 typedef struct MessageQueue MessageQueue;
+
 /* The same head type, threaded through conn_entry. */
 typedef struct MessageQueue MessageList;
 

@@ -195,7 +195,7 @@ static uint64_t
 order_key(const Message *message)
 {
 	uint64_t	key = (uint64_t) message->envelope.task * UINT64_C(0x9e3779b97f4a7c15) +
-		(uint64_t) message->conn->number;
+	(uint64_t) message->conn->number;
 
 	return key != 0 ? key : 1;
 }
@@ -269,7 +269,7 @@ requeue(RelayChannel *channel, Message *message, int64_t not_before)
 	message->not_before = not_before;
 	TAILQ_FOREACH(later, &channel->queue, queue_entry)
 		if (later->order > message->order)
-			break;
+		break;
 	if (later != NULL)
 		TAILQ_INSERT_BEFORE(later, message, queue_entry);
 	else
@@ -574,7 +574,7 @@ relay_age_ms(const Relay *relay, int64_t now)
 				oldest = channel->batch[j]->queued_at;
 		TAILQ_FOREACH(message, &channel->queue, queue_entry)
 			if (message->queued_at < oldest)
-				oldest = message->queued_at;
+			oldest = message->queued_at;
 	}
 	return (int) ((now - oldest) / 1000);
 }

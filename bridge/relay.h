@@ -40,7 +40,8 @@ typedef struct RelayChannel
 	Channel		number;
 	Db		   *db;				/* borrowed; the control channel's is shared */
 	MessageQueue queue;			/* by order of arrival */
-	Message    *batch[BATCH_MESSAGES_MAX];	/* in flight, owned, sorted by task */
+	Message    *batch[BATCH_MESSAGES_MAX];	/* in flight, owned, sorted by
+											 * task */
 	int			batch_count;
 	PgArray		arrays[RECEIVE_ARRAYS];
 	LoopTimer	timer;			/* the first not_before */
@@ -66,10 +67,13 @@ extern void relay_release(Relay *relay);
 /* Queue a message; 0, or a close code and err's text when a limit is broken. */
 extern int	relay_submit(Relay *relay, struct Conn *conn, const UdEnvelope *envelope,
 						 const uint8_t *body, UdError *err);
+
 /* Send what can be sent, on every channel. */
 extern void relay_kick(Relay *relay);
+
 /* Only when the channel's connection is idle; false when nothing is due. */
 extern bool relay_send(Relay *relay, Channel channel);
+
 /* The connection is going: drop what it has queued. */
 extern void relay_forget(Relay *relay, struct Conn *conn);
 
@@ -87,6 +91,7 @@ extern int	relay_collect(RelayChannel *channel, int64_t now);
 extern bool relay_apply(Relay *relay, const PGresult *result, RelayChannel *batch, int64_t *cursor);
 
 extern bool relay_is_empty(const Relay *relay);
+
 /* Age of the oldest message that the database has not answered. */
 extern int	relay_age_ms(const Relay *relay, int64_t now);
 

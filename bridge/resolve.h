@@ -36,6 +36,7 @@ extern bool resolve_is_needed(const char *host);
  * with the failure's text.  done never comes before this returns.
  */
 extern void resolve_start(Resolver *resolver, Loop *loop, const char *host, ResolveDone done, void *arg);
+
 /* done will not come; the look-up itself may go on in the background. */
 extern void resolve_abandon(Resolver *resolver);
 

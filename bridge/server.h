@@ -35,6 +35,7 @@ typedef struct Server
 } Server;
 
 extern int	server_start(Server *server, struct Bridge *bridge, UdError *err) UD_MUSTCHECK;
+
 /* Stop accepting. */
 extern void server_stop_listening(Server *server);
 extern void server_release(Server *server);

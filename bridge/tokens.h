@@ -51,6 +51,7 @@ typedef enum TokenVerdict
 } TokenVerdict;
 
 extern void tokens_release(TokenMap *map);
+
 /* Hash the text of a token. */
 extern void tokens_hash(const char *token, size_t len, uint8_t *hash);
 

@@ -22,6 +22,14 @@ unidesk_bridge_api_version(PG_FUNCTION_ARGS)
 #define CLOSE_SESSIONS \
 	"UPDATE unidesk_data.node SET session = NULL, bridge_id = NULL, reconciled = false WHERE bridge_id"
 
+/* Tell the worker of the nodes whose sessions the last statement closed. */
+static void
+note_closed(void)
+{
+	for (uint64 row = 0; row < SPI_processed; row++)
+		unidesk_note_node(unidesk_column_int32(row, 1));
+}
+
 PG_FUNCTION_INFO_V1(unidesk_bridge_register);
 
 /*
@@ -59,14 +67,14 @@ unidesk_bridge_register(PG_FUNCTION_ARGS)
 		unidesk_execute(&end_plan,
 						"WITH old AS (UPDATE unidesk_data.bridge SET ended_at = $2"
 						" WHERE name = $1 AND ended_at IS NULL RETURNING id)"
-						CLOSE_SESSIONS " IN (SELECT id FROM old)", &name);
+						CLOSE_SESSIONS " IN (SELECT id FROM old) RETURNING node.id", &name);
+		note_closed();
 		unidesk_execute(&add_plan,
 						"INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat)"
 						" VALUES ($1, $2, $3, $3) RETURNING id", &args);
 		id = unidesk_column_int32(0, 1);
 	}
 	unidesk_bridge_pulled(id);
-	unidesk_wake_at_commit(false);
 	SPI_finish();
 	PG_RETURN_INT32(id);
 }
@@ -107,8 +115,8 @@ unidesk_bridge_close_session(PG_FUNCTION_ARGS)
 	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(1));
 	SPI_connect();
-	unidesk_execute(&plan, CLOSE_SESSIONS " = $1 AND session = ANY ($2)", &args);
-	unidesk_wake_at_commit(false);
+	unidesk_execute(&plan, CLOSE_SESSIONS " = $1 AND session = ANY ($2) RETURNING node.id", &args);
+	note_closed();
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -128,8 +136,8 @@ unidesk_bridge_deregister(PG_FUNCTION_ARGS)
 	unidesk_execute(&plan,
 					"WITH old AS (UPDATE unidesk_data.bridge SET ended_at = $2"
 					" WHERE id = $1 AND ended_at IS NULL RETURNING id)"
-					CLOSE_SESSIONS " IN (SELECT id FROM old)", &args);
-	unidesk_wake_at_commit(false);
+					CLOSE_SESSIONS " IN (SELECT id FROM old) RETURNING node.id", &args);
+	note_closed();
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -158,8 +158,27 @@ PG_FUNCTION_INFO_V1(unidesk_wake);
 Datum
 unidesk_wake(PG_FUNCTION_ARGS)
 {
-	unidesk_wake_at_commit(false);
+	unidesk_note_wake();
 	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(unidesk_rescan);
+
+/* unidesk._rescan(): rows were changed past the door; read everything again. */
+Datum
+unidesk_rescan(PG_FUNCTION_ARGS)
+{
+	unidesk_note_all();
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(unidesk_memory_differences);
+
+/* unidesk._memory_differences(): what verify_memory found since the start. */
+Datum
+unidesk_memory_differences(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(unidesk_shared_memory_differences());
 }
 
 PG_FUNCTION_INFO_V1(unidesk_labels_text);

@@ -134,10 +134,12 @@ arg_event(UnideskArgs *args, UnideskLive *live, int task_state, int attempt_stat
 	" reason, actor_kind, actor_id, steps, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 
 static void
-changed(bool task_ended)
+changed(UnideskLive *live)
 {
 	ForceSyncCommit();
-	unidesk_wake_at_commit(task_ended);
+	unidesk_note_task(live->task_id);
+	if (UNIDESK_TASK_IS_TERMINAL(live->state))
+		unidesk_note_task_ended();
 }
 
 /* A move that leaves the attempt alive. */
@@ -164,7 +166,7 @@ write_progress(UnideskLive *live, int to, const UnideskReport *report,
 					"WITH event AS (" INSERT_EVENT ")"
 					" UPDATE unidesk_data.live SET attempt_state = $6, state_at = $1, seq = $3,"
 					" phase = $12, started_at = $13 WHERE task_id = $2", &args);
-	changed(false);
+	changed(live);
 }
 
 /* The attempt stays where it is, but its preparation goes on. */
@@ -256,6 +258,7 @@ write_held(UnideskLive *live, int reason)
 					"INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli,"
 					" memory, gpus, gpu_mask, reason, since)"
 					" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", &args);
+	unidesk_note_node(live->node_id);
 }
 
 /* The task ends: its live row goes, its task row is written the second time. */
@@ -285,7 +288,7 @@ write_task_end(UnideskLive *live, int task_state, int attempt_state, int reason,
 					" placed_at = $12, started_at = $13, node_id = $14, incarnation = $15, exit_code = $16,"
 					" image_id = $17, stage_ms = $18, log_end = $19, message = $20 WHERE id = $2", &args);
 	live->state = task_state;
-	changed(true);
+	changed(live);
 }
 
 /* Back into the queue; not before some seconds when the last try failed. */
@@ -314,7 +317,7 @@ write_requeue(UnideskLive *live, int attempt_state, int reason, int wait_s, int 
 					" placed_at = NULL, started_at = NULL, state_at = $1 WHERE task_id = $2", &args);
 	live->state = UNIDESK_TASK_QUEUED;
 	live->attempt_state = 0;
-	changed(false);
+	changed(live);
 }
 
 static int
@@ -471,7 +474,7 @@ unidesk_attempt_stop(UnideskLive *live, int final, int reason, int by, UnideskAc
 					"WITH event AS (" INSERT_EVENT ")"
 					" UPDATE unidesk_data.live SET attempt_state = $6, state_at = $1, seq = $3,"
 					" want = 2, want_final = $12, want_reason = $7, order_no = NULL WHERE task_id = $2", &args);
-	changed(false);
+	changed(live);
 	return true;
 }
 
@@ -495,7 +498,7 @@ unidesk_task_move(UnideskLive *live, int to, int reason, int by, UnideskActor ac
 					" WHERE task_id = $2", &args);
 	live->state = to;
 	live->reason = reason;
-	changed(false);
+	changed(live);
 }
 
 void
@@ -535,5 +538,6 @@ unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, Unid
 	unidesk_execute(&plan,
 					"UPDATE unidesk_data.node SET status = $2, status_since = $3 WHERE id = $1", &args);
 	unidesk_node_event(node_id, unidesk_node_status_name(to), why, actor);
-	changed(false);
+	ForceSyncCommit();
+	unidesk_note_node(node_id);
 }

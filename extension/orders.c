@@ -4,8 +4,8 @@
  *	  whole list that a new session gets.
  *
  * Only the worker stamps live.order_no, from one counter, and it commits in
- * that order: so "order_no > cursor" misses nothing.  A scan of live finds the
- * orders.
+ * that order: so "order_no > cursor" misses nothing.  The ring of recent
+ * orders names the rows; a scan of live is the fallback.
  */
 #include "unidesk.h"
 
@@ -116,18 +116,60 @@ unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 sessi
 	unidesk_out(result, &out);
 }
 
+/* More than these are found by a scan instead. */
+#define RECENT_MAX 4000
+
+/*
+ * Tasks that may have orders for the bridge, from the ring of recent orders:
+ * those newer than its cursor, and for sessions that opened, any newer than
+ * their revision.  False when only a scan can tell.
+ */
+static bool
+recent_tasks(int32 bridge_id, int64 cursor, ArrayType *revisions, Datum **tasks, int *count)
+{
+	int64	   *ids = palloc(sizeof(int64) * RECENT_MAX * 2);
+	Datum	   *revs;
+	int			rev_count;
+	int64		oldest = PG_INT64_MAX;
+	int			fresh = 0;
+
+	*count = unidesk_recent_find(bridge_id, cursor, ids, RECENT_MAX);
+	if (*count < 0)
+		return false;
+	deconstruct_array(revisions, INT8OID, 8, true, TYPALIGN_DOUBLE, &revs, NULL, &rev_count);
+	for (int i = 0; i < rev_count; i++)
+		oldest = Min(oldest, DatumGetInt64(revs[i]));
+	if (rev_count > 0)
+		fresh = unidesk_recent_find(0, oldest, ids + *count, RECENT_MAX);
+	if (fresh < 0)
+		return false;
+	*count += fresh;
+	*tasks = palloc(sizeof(Datum) * (*count + 1));
+	for (int i = 0; i < *count; i++)
+		(*tasks)[i] = Int64GetDatum(ids[i]);
+	return true;
+}
+
+#define ORDERS_FOR_BRIDGE \
+	" LEFT JOIN unnest($4, $5) AS f (session, rev) ON f.session = n.session" \
+	" WHERE l.state = 4 AND n.bridge_id = $2 AND n.session IS NOT NULL" \
+	" AND l.order_no > coalesce(f.rev, $3)"
+
 PG_FUNCTION_INFO_V1(unidesk_bridge_pull);
 
 /* unidesk_bridge.pull(bridge, cursor, session[], rev[]): docs/bridge-api.md. */
 Datum
 unidesk_bridge_pull(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr plan;
+	static SPIPlanPtr scan_plan;
+	static SPIPlanPtr key_plan;
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	UnideskArgs args = {0};
 	UnideskOut	cursor = {0};
 	int32		bridge_id = PG_GETARG_INT32(0);
 	int64		newest = PG_GETARG_INT64(1);
+	Datum	   *tasks;
+	int			count;
 
 	/* Before the snapshot: an order made after it brings a new wake-up. */
 	unidesk_bridge_pulled(bridge_id);
@@ -138,10 +180,15 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	unidesk_arg_int64(&args, newest);
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(2));
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(3));
-	unidesk_execute(&plan, SELECT_DESIRED
-					" LEFT JOIN unnest($4, $5) AS f (session, rev) ON f.session = n.session"
-					" WHERE l.state = 4 AND n.bridge_id = $2 AND n.session IS NOT NULL"
-					" AND l.order_no > coalesce(f.rev, $3) ORDER BY l.order_no", &args);
+	if (!recent_tasks(bridge_id, newest, PG_GETARG_ARRAYTYPE_P(3), &tasks, &count))
+		unidesk_execute(&scan_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " ORDER BY l.order_no", &args);
+	else if (count > 0)
+	{
+		unidesk_arg_array(&args, INT8OID, tasks, NULL, count);
+		unidesk_execute(&key_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " AND l.task_id = ANY ($6) ORDER BY l.order_no", &args);
+	}
+	else
+		SPI_processed = 0;
 	send_desired_rows(result, 0, 0, &newest);
 	SPI_finish();
 

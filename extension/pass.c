@@ -1,135 +1,188 @@
 /*
  * pass.c
- *	  One pass of the scheduler: read, plan, write.
+ *	  One pass of the scheduler: refresh the memory, plan, write; after the
+ *	  commit, let the memory follow.
  *
- * The plan is made by placement/ over arrays: nodes with what is allocated on
- * them (live and held), and queued tasks by priority and age, grouped into
- * classes of equal demand.  What is written is what the rows still allow:
- * a task that somebody else has locked or changed is left for the next pass.
+ * The plan is made by placement/ over the worker's memory.  What is written is
+ * what the rows still allow: a task that somebody else has locked or changed
+ * is not returned by the statement, and is left out.  Memory changes only by
+ * what was returned, and only after the commit, so an ERROR leaves nothing
+ * half done.
  */
 #include "unidesk.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "lib/binaryheap.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 
+#include "common/reasons.h"
+#include "door.h"
+#include "memory.h"
 #include "placement/placement.h"
 #include "shared.h"
+#include "transition.h"
 #include "worker.h"
 
-/* Queued tasks that one pass looks at. */
-#define QUEUE_MAX "100000"
 #define BRIDGES_MAX 64
+/* Pairs of demand and node that one pass looks at, about 10 ms. */
+#define CHECKS_MAX 1000000
+/* Candidates offered to the planner for each placement a pass may make. */
+#define CANDIDATES_PER_PLACEMENT 4
 
-/* Bridges whose nodes got orders in this turn. */
-static int32 bridges[BRIDGES_MAX];
-static int	bridge_count;
-
-typedef struct Queue
+/* Queued tasks offered to the planner, best first. */
+typedef struct Candidates
 {
 	int			count;
-	int64	   *tasks;
+	MemoryTask **tasks;
 	PlacementItem *items;
 	int			class_count;
 	PlacementDemand *classes;
-} Queue;
+	bool		more;			/* some were left out */
+} Candidates;
 
-static PlacementNode *
-load_nodes(int *count)
+/* A placement that the rows confirmed, or a stop that got its order. */
+typedef struct Order
 {
-	static SPIPlanPtr plan;
-	UnideskArgs args = {0};
-	PlacementNode *nodes;
+	int64		task_id;
+	int32		node_id;
+	uint64		gpus;
+	int			attempt;		/* 0: a stop */
+	int64		order_no;
+} Order;
 
-	*count = (int) unidesk_execute(&plan,
-								   "SELECT n.id, n.status = 2 AND n.session IS NOT NULL AND n.reconciled, n.scheduling = 1,"
-								   " u.cpus_milli, u.memory, u.gpus, n.labels, coalesce(a.cpus, 0), coalesce(a.memory, 0),"
-								   " coalesce(a.gpus, 0), coalesce(g.mask, 0) & ~coalesce(a.mask, 0)"
-								   " FROM unidesk_data.node n JOIN unidesk_data.node_use u ON u.node_id = n.id"
-								   " LEFT JOIN unidesk_data.allocated a ON a.node_id = n.id"
-								   " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu"
-								   " GROUP BY node_id) g ON g.node_id = n.id WHERE n.status <> 5 ORDER BY n.id", &args);
-	nodes = palloc0(sizeof(PlacementNode) * (*count + 1));
-	for (int i = 0; i < *count; i++)
-	{
-		PlacementNode *node = &nodes[i];
+/* The result of the pass that is about to commit; in pass_context. */
+static MemoryContext pass_context;
+static Order *orders;
+static int	order_count;
+static TimestampTz order_time;
+static int32 *written_nodes;
+static int	written_count;
 
-		node->node_id = unidesk_column_int32(i, 1);
-		node->online = DatumGetBool(unidesk_column(i, 2, NULL));
-		node->open = DatumGetBool(unidesk_column(i, 3, NULL));
-		node->cpus_milli = unidesk_column_int32(i, 4);
-		node->memory = unidesk_column_int64(i, 5);
-		node->gpu_count = unidesk_column_int32(i, 6);
-		node->labels = unidesk_column_text(i, 7);
-		node->cpus_milli_used = (int32) unidesk_column_int64(i, 8);
-		node->memory_used = unidesk_column_int64(i, 9);
-		node->gpu_used = (int32) unidesk_column_int64(i, 10);
-		node->gpu_free_mask = (uint64) unidesk_column_int64(i, 11);
-	}
-	return nodes;
-}
+/* Bridges to wake. */
+static int32 bridges[BRIDGES_MAX];
+static int	bridge_count;
 
-typedef struct ClassEntry
+/* After an ERROR passes place less at a time, down to one task: the poisoned
+ * one, which is then held. */
+static int	error_streak;
+static int	pass_limit;
+static int64 single;			/* the one task that this pass tries to place */
+static int64 poisoned;
+
+/* The head of a class that takes part in the merge. */
+typedef struct Head
 {
-	PlacementClass key;
-	int			index;
-} ClassEntry;
+	RBTreeIterator iterator;
+	MemoryQueueEntry *entry;
+	int			class_index;
+} Head;
 
-/* Index of the demand's class, a new one when it is the first of its kind. */
 static int
-class_of(HTAB *table, Queue *queue, const PlacementDemand *demand)
+compare_heads(Datum a, Datum b, void *arg)
 {
-	PlacementClass key = placement_class(demand);
-	bool		found;
-	ClassEntry *entry = hash_search(table, &key, HASH_ENTER, &found);
+	const MemoryQueueEntry *x = ((Head *) DatumGetPointer(a))->entry;
+	const MemoryQueueEntry *y = ((Head *) DatumGetPointer(b))->entry;
 
-	if (!found)
-	{
-		entry->index = queue->class_count;
-		queue->classes[queue->class_count++] = *demand;
-	}
-	return entry->index;
+	/* The heap's first is its greatest. */
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? 1 : -1;
+	return x->task_id < y->task_id ? 1 : x->task_id > y->task_id ? -1 : 0;
 }
 
-static void
-load_queue(Queue *queue)
+/* Classes that fit somewhere now; the others stay closed until a node changes. */
+static binaryheap *
+open_classes(Candidates *candidates)
 {
-	static SPIPlanPtr plan;
+	HASH_SEQ_STATUS scan;
+	MemoryClass *class;
+	long		total = hash_get_num_entries(unidesk_memory->classes);
+	binaryheap *heap = binaryheap_allocate(Max(total, 1), compare_heads, NULL);
+
+	candidates->classes = palloc(sizeof(PlacementDemand) * Max(total, 1));
+	hash_seq_init(&scan, unidesk_memory->classes);
+	while ((class = hash_seq_search(&scan)) != NULL)
+	{
+		Head	   *head;
+
+		if (unidesk_memory->capacity_changed)
+			class->closed = false;
+		if (class->closed)
+			continue;
+		if (placement_choose(unidesk_memory->placement, unidesk_memory->node_count, &class->demand) < 0)
+		{
+			class->closed = true;
+			continue;
+		}
+		head = palloc(sizeof(Head));
+		rbt_begin_iterate(class->queue, LeftRightWalk, &head->iterator);
+		head->entry = (MemoryQueueEntry *) rbt_iterate(&head->iterator);
+		head->class_index = candidates->class_count;
+		candidates->classes[candidates->class_count++] = class->demand;
+		binaryheap_add_unordered(heap, PointerGetDatum(head));
+	}
+	binaryheap_build(heap);
+	return heap;
+}
+
+/* The best queued tasks of all open classes, merged by priority and age. */
+static void
+collect(Candidates *candidates, int max)
+{
+	binaryheap *heap = open_classes(candidates);
+
+	candidates->tasks = palloc(sizeof(MemoryTask *) * max);
+	candidates->items = palloc0(sizeof(PlacementItem) * max);
+	while (!binaryheap_empty(heap) && candidates->count < max)
+	{
+		Head	   *head = (Head *) DatumGetPointer(binaryheap_first(heap));
+
+		candidates->tasks[candidates->count] = head->entry->task;
+		candidates->items[candidates->count].class_index = head->class_index;
+		candidates->count++;
+		head->entry = (MemoryQueueEntry *) rbt_iterate(&head->iterator);
+		if (head->entry != NULL)
+			binaryheap_replace_first(heap, PointerGetDatum(head));
+		else
+			binaryheap_remove_first(heap);
+	}
+	candidates->more = !binaryheap_empty(heap);
+	binaryheap_free(heap);
+}
+
+/* Lock the sums of the planned nodes; a node whose row is taken waits. */
+static HTAB *
+lock_use(const PlacementAssignment *plan, int count)
+{
+	static SPIPlanPtr lock_plan;
 	UnideskArgs args = {0};
 	HASHCTL		control = {0};
-	HTAB	   *table;
+	HTAB	   *locked;
+	Datum	   *ids = palloc(sizeof(Datum) * count);
 
-	unidesk_arg_time(&args, unidesk_now());
-	queue->count = (int) unidesk_execute(&plan,
-										 "SELECT task_id, cpus_milli, memory, gpus, labels, excluded_node"
-										 " FROM unidesk_data.live WHERE state = 3 AND (not_before IS NULL OR not_before <= $1)"
-										 " ORDER BY priority DESC, task_id LIMIT " QUEUE_MAX, &args);
-	queue->tasks = palloc(sizeof(int64) * (queue->count + 1));
-	queue->items = palloc0(sizeof(PlacementItem) * (queue->count + 1));
-	queue->classes = palloc(sizeof(PlacementDemand) * (queue->count + 1));
-	control.keysize = sizeof(PlacementClass);
-	control.entrysize = sizeof(ClassEntry);
+	control.keysize = control.entrysize = sizeof(int32);
 	control.hcxt = CurrentMemoryContext;
-	table = hash_create("demand classes", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < queue->count; i++)
+	locked = hash_create("locked nodes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < count; i++)
+		ids[i] = Int32GetDatum(unidesk_memory->placement[plan[i].node].node_id);
+	unidesk_arg_array(&args, INT4OID, ids, NULL, count);
+	unidesk_execute(&lock_plan,
+					"SELECT node_id FROM unidesk_data.node_use WHERE node_id = ANY ($1)"
+					" ORDER BY node_id FOR NO KEY UPDATE SKIP LOCKED", &args);
+	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		PlacementDemand demand = {0};
+		int32		id = unidesk_column_int32(row, 1);
 
-		queue->tasks[i] = unidesk_column_int64(i, 1);
-		demand.cpus_milli = unidesk_column_int32(i, 2);
-		demand.memory = unidesk_column_int64(i, 3);
-		demand.gpus = unidesk_column_int32(i, 4);
-		demand.labels = unidesk_column_text(i, 5);
-		demand.excluded_node = unidesk_column_int32(i, 6);
-		queue->items[i].class_index = class_of(table, queue, &demand);
+		hash_search(locked, &id, HASH_ENTER, NULL);
 	}
-	hash_destroy(table);
+	return locked;
 }
 
 /* $1 time, $2 tasks, $3 nodes, $4 GPU masks */
 static const char write_placements[] =
-"WITH p AS (SELECT * FROM unnest($2, $3, $4) WITH ORDINALITY AS p (task_id, node_id, gpu_mask, n)),"
+"WITH p AS (SELECT * FROM unnest($2, $3, $4) AS p (task_id, node_id, gpu_mask)),"
 " free AS (SELECT l.task_id FROM unidesk_data.live l JOIN p ON p.task_id = l.task_id WHERE l.state = 3"
 " ORDER BY l.task_id FOR NO KEY UPDATE OF l SKIP LOCKED),"
 " placed AS (UPDATE unidesk_data.live l SET state = 4, reason = 0, attempt = l.attempt + 1, seq = l.seq + 1,"
@@ -137,114 +190,367 @@ static const char write_placements[] =
 " attempt_state = 1, want = 1, order_no = nextval('unidesk_data.order_no'), gpu_mask = p.gpu_mask,"
 " placed_at = $1, state_at = $1"
 " FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
-" WHERE l.task_id = p.task_id AND l.state = 3 RETURNING l.task_id, l.seq, l.attempt, n.name, n.bridge_id),"
+" WHERE l.task_id = p.task_id AND l.state = 3"
+" RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"
 " told AS (INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"
 " actor_kind, actor_id, data) SELECT $1, task_id, seq, attempt, 4, 1, 0, 0, 0, name FROM placed)"
-" SELECT DISTINCT bridge_id FROM placed WHERE bridge_id IS NOT NULL";
+" SELECT task_id, node_id, gpu_mask, attempt, order_no FROM placed";
 
-/* Column 1 of what the last statement returned are bridges to wake. */
 static void
-note_bridges(void)
+add_orders(void)
 {
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int32		bridge_id = unidesk_column_int32(row, 1);
-		bool		known = false;
+		Order	   *order = &orders[order_count++];
 
-		for (int i = 0; i < bridge_count; i++)
-			known |= bridges[i] == bridge_id;
-		if (!known && bridge_count < BRIDGES_MAX)
-			bridges[bridge_count++] = bridge_id;
+		order->task_id = unidesk_column_int64(row, 1);
+		order->node_id = unidesk_column_int32(row, 2);
+		order->gpus = (uint64) unidesk_column_int64(row, 3);
+		order->attempt = unidesk_column_int32(row, 4);
+		order->order_no = unidesk_column_int64(row, 5);
 	}
 }
 
 static void
-place(const Queue *queue, const PlacementNode *nodes, const PlacementAssignment *plan, int count)
+write_plan(const Candidates *candidates, const PlacementAssignment *plan, int count)
 {
 	static SPIPlanPtr write_plan;
 	UnideskArgs args = {0};
+	HTAB	   *locked = lock_use(plan, count);
 	Datum	   *tasks = palloc(sizeof(Datum) * count);
-	Datum	   *node_ids = palloc(sizeof(Datum) * count);
+	Datum	   *nodes = palloc(sizeof(Datum) * count);
 	Datum	   *masks = palloc(sizeof(Datum) * count);
+	int			n = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		tasks[i] = Int64GetDatum(queue->tasks[plan[i].item]);
-		node_ids[i] = Int32GetDatum(nodes[plan[i].node].node_id);
-		masks[i] = Int64GetDatum((int64) plan[i].gpus);
+		int32		node_id = unidesk_memory->placement[plan[i].node].node_id;
+
+		if (hash_search(locked, &node_id, HASH_FIND, NULL) == NULL)
+			continue;
+		tasks[n] = Int64GetDatum(candidates->tasks[plan[i].item]->task_id);
+		nodes[n] = Int32GetDatum(node_id);
+		masks[n] = Int64GetDatum((int64) plan[i].gpus);
+		n++;
 	}
-	unidesk_arg_time(&args, unidesk_now());
-	unidesk_arg_array(&args, INT8OID, tasks, NULL, count);
-	unidesk_arg_array(&args, INT4OID, node_ids, NULL, count);
-	unidesk_arg_array(&args, INT8OID, masks, NULL, count);
+	single = n == 1 ? DatumGetInt64(tasks[0]) : 0;
+	if (n == 0)
+		return;
+	unidesk_arg_time(&args, order_time);
+	unidesk_arg_array(&args, INT8OID, tasks, NULL, n);
+	unidesk_arg_array(&args, INT4OID, nodes, NULL, n);
+	unidesk_arg_array(&args, INT8OID, masks, NULL, n);
 	unidesk_execute(&write_plan, write_placements, &args);
-	note_bridges();
+	add_orders();
 	ForceSyncCommit();
+}
+
+/* Plan and write; true when there is more to place. */
+static bool
+place(void)
+{
+	Candidates	candidates = {0};
+	PlacementAssignment *plan = palloc(sizeof(PlacementAssignment) * pass_limit);
+	PlacementPlanStats stats = {0};
+	PlacementNode *nodes;
+	Size		bytes = sizeof(PlacementNode) * unidesk_memory->node_count;
+	int			planned;
+
+	collect(&candidates, pass_limit * CANDIDATES_PER_PLACEMENT);
+	if (candidates.count == 0)
+		return false;
+	/* The planner takes from what it is given: a copy. */
+	nodes = memcpy(palloc(bytes), unidesk_memory->placement, bytes);
+	planned = placement_plan(nodes, unidesk_memory->node_count, candidates.classes, candidates.class_count,
+							 candidates.items, candidates.count, plan, pass_limit, CHECKS_MAX,
+							 palloc(placement_plan_scratch_bytes(candidates.class_count)), &stats);
+	if (planned > 0)
+		write_plan(&candidates, plan, planned);
+	for (int i = 0; i < order_count; i++)
+		unidesk_memory_task(orders[i].task_id)->returned = true;
+	/* Planned and not returned: somebody holds the row, or changed it. */
+	for (int i = 0; i < planned; i++)
+		if (!candidates.tasks[plan[i].item]->returned)
+			unidesk_memory_postpone(candidates.tasks[plan[i].item]);
+	return candidates.more || stats.items_seen < candidates.count;
 }
 
 /* Stops that people or deadlines asked for become orders. */
 static void
-stamp_orders(void)
+stamp_stops(void)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * unidesk_pass_placements);
+	int			count = 0;
+	dlist_iter	iter;
 
+	dlist_foreach(iter, &unidesk_memory->unordered)
+	{
+		if (count == unidesk_pass_placements)
+			break;
+		ids[count++] = Int64GetDatum(dlist_container(MemoryTask, unordered, iter.cur)->task_id);
+	}
+	if (count == 0)
+		return;
+	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
 	unidesk_execute(&plan,
-					"WITH stamped AS (UPDATE unidesk_data.live SET order_no = nextval('unidesk_data.order_no')"
-					" WHERE task_id IN (SELECT task_id FROM unidesk_data.live WHERE state = 4 AND order_no IS NULL"
-					" ORDER BY task_id FOR NO KEY UPDATE SKIP LOCKED) RETURNING node_id)"
-					" SELECT DISTINCT n.bridge_id FROM stamped s JOIN unidesk_data.node n ON n.id = s.node_id"
-					" WHERE n.bridge_id IS NOT NULL", &args);
-	note_bridges();
+					"UPDATE unidesk_data.live SET order_no = nextval('unidesk_data.order_no')"
+					" WHERE task_id IN (SELECT task_id FROM unidesk_data.live WHERE task_id = ANY ($1) AND state = 4"
+					" AND order_no IS NULL ORDER BY task_id FOR NO KEY UPDATE SKIP LOCKED)"
+					" RETURNING task_id, node_id, NULL::bigint, 0, order_no", &args);
+	add_orders();
 }
 
-/* Sums and holders follow live and held; the CHECKs watch over them. */
-static void
-write_use(void)
+/* Sums of the dirty nodes once the orders of this pass count, in arrays. */
+static int
+sums_after(Datum *columns[4])
 {
-	static SPIPlanPtr use_plan;
-	static SPIPlanPtr gpu_plan;
-	UnideskArgs args = {0};
+	Size		bytes = sizeof(PlacementNode) * unidesk_memory->node_count;
+	PlacementNode *after = memcpy(palloc(bytes + 1), unidesk_memory->placement, bytes);
+	dlist_iter	iter;
+	int			count = 0;
 
-	unidesk_execute(&use_plan,
-					"UPDATE unidesk_data.node_use u SET used_cpus_milli = x.cpus, used_memory = x.memory, used_gpus = x.gpus"
-					" FROM (SELECT n.node_id, coalesce(a.cpus, 0)::integer AS cpus, coalesce(a.memory, 0)::bigint AS memory,"
-					" coalesce(a.gpus, 0)::smallint AS gpus FROM unidesk_data.node_use n"
-					" LEFT JOIN unidesk_data.allocated a ON a.node_id = n.node_id) x WHERE x.node_id = u.node_id"
-					" AND (u.used_cpus_milli, u.used_memory, u.used_gpus) IS DISTINCT FROM (x.cpus, x.memory, x.gpus)", &args);
-	unidesk_execute(&gpu_plan,
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc(sizeof(Datum) * (unidesk_memory->node_count + 1));
+	for (int i = 0; i < order_count; i++)
+		if (orders[i].attempt > 0)
+		{
+			MemoryNode *node = unidesk_memory_node(orders[i].node_id);
+
+			placement_add(&after[node->index], &unidesk_memory_task(orders[i].task_id)->demand, orders[i].gpus);
+			unidesk_memory_dirty(node);
+		}
+	dlist_foreach(iter, &unidesk_memory->dirty)
+	{
+		MemoryNode *node = dlist_container(MemoryNode, dirty, iter.cur);
+		PlacementNode *p = &after[node->index];
+
+		columns[0][count] = Int32GetDatum(node->node_id);
+		columns[1][count] = Int32GetDatum(p->cpus_milli_used);
+		columns[2][count] = Int64GetDatum(p->memory_used);
+		columns[3][count] = Int16GetDatum(p->gpu_used);
+		count++;
+	}
+	return count;
+}
+
+/* The CHECKs of node_use watch over the sums, in the placements' transaction. */
+static void
+write_sums(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Datum	   *columns[4];
+	int			count = sums_after(columns);
+
+	if (count == 0)
+		return;
+	unidesk_arg_array(&args, INT4OID, columns[0], NULL, count);
+	unidesk_arg_array(&args, INT4OID, columns[1], NULL, count);
+	unidesk_arg_array(&args, INT8OID, columns[2], NULL, count);
+	unidesk_arg_array(&args, INT2OID, columns[3], NULL, count);
+	/* A row that a hello holds is written by a later pass. */
+	unidesk_execute(&plan,
+					"WITH x AS (SELECT * FROM unnest($1, $2, $3, $4) AS x (node_id, cpus, memory, gpus)),"
+					" free AS (SELECT u.node_id FROM unidesk_data.node_use u JOIN x ON x.node_id = u.node_id"
+					" ORDER BY u.node_id FOR NO KEY UPDATE OF u SKIP LOCKED)"
+					" UPDATE unidesk_data.node_use u SET used_cpus_milli = x.cpus, used_memory = x.memory, used_gpus = x.gpus"
+					" FROM x JOIN free ON free.node_id = x.node_id WHERE u.node_id = x.node_id RETURNING u.node_id", &args);
+	written_nodes = MemoryContextAlloc(pass_context, sizeof(int32) * (SPI_processed + 1));
+	for (written_count = 0; written_count < (int) SPI_processed; written_count++)
+		written_nodes[written_count] = unidesk_column_int32(written_count, 1);
+}
+
+/* Rows of (node, GPU index, task, attempt) for every GPU that is held. */
+typedef struct Holders
+{
+	int			count;
+	int			room;
+	Datum	   *columns[4];
+} Holders;
+
+static void
+add_holder(Holders *holders, int32 node_id, uint64 gpus, int64 task_id, int attempt)
+{
+	for (int index = 0; index < PLACEMENT_GPUS_MAX; index++)
+	{
+		if ((gpus >> index & 1) == 0)
+			continue;
+		if (holders->count == holders->room)
+		{
+			holders->room = Max(64, holders->room * 2);
+			for (int c = 0; c < 4; c++)
+				holders->columns[c] = holders->columns[c] == NULL ?
+					palloc(sizeof(Datum) * holders->room) :
+					repalloc(holders->columns[c], sizeof(Datum) * holders->room);
+		}
+		holders->columns[0][holders->count] = Int32GetDatum(node_id);
+		holders->columns[1][holders->count] = Int16GetDatum(index);
+		holders->columns[2][holders->count] = Int64GetDatum(task_id);
+		holders->columns[3][holders->count] = Int32GetDatum(attempt);
+		holders->count++;
+	}
+}
+
+static void
+add_holders_of(Holders *holders, MemoryNode *node)
+{
+	dlist_iter	iter;
+
+	for (int i = 0; i < node->held_count; i++)
+		add_holder(holders, node->node_id, node->held[i].gpus, node->held[i].task_id, node->held[i].attempt);
+	dlist_foreach(iter, &node->tasks)
+	{
+		MemoryTask *task = dlist_container(MemoryTask, on_node, iter.cur);
+
+		if (task->allocated)
+			add_holder(holders, node->node_id, task->gpus, task->task_id, task->attempt);
+	}
+}
+
+/* Who holds which GPU of the dirty nodes, once the orders of this pass count. */
+static void
+write_holders(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Holders		holders = {0};
+	Datum	   *nodes = palloc(sizeof(Datum) * (unidesk_memory->node_count + 1));
+	int			node_count = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &unidesk_memory->dirty)
+	{
+		MemoryNode *node = dlist_container(MemoryNode, dirty, iter.cur);
+
+		if (node->gpu_present == 0)
+			continue;
+		nodes[node_count++] = Int32GetDatum(node->node_id);
+		add_holders_of(&holders, node);
+	}
+	if (node_count == 0)
+		return;
+	for (int i = 0; i < order_count; i++)
+		if (orders[i].attempt > 0)
+			add_holder(&holders, orders[i].node_id, orders[i].gpus, orders[i].task_id, orders[i].attempt);
+	unidesk_arg_array(&args, INT4OID, nodes, NULL, node_count);
+	unidesk_arg_array(&args, INT4OID, holders.columns[0], NULL, holders.count);
+	unidesk_arg_array(&args, INT2OID, holders.columns[1], NULL, holders.count);
+	unidesk_arg_array(&args, INT8OID, holders.columns[2], NULL, holders.count);
+	unidesk_arg_array(&args, INT4OID, holders.columns[3], NULL, holders.count);
+	unidesk_execute(&plan,
 					"UPDATE unidesk_data.gpu g SET holder_task = x.task_id, holder_attempt = x.attempt"
-					" FROM (SELECT o.node_id, o.index, a.task_id, a.attempt FROM unidesk_data.gpu o"
-					" LEFT JOIN unidesk_data.allocation a ON a.node_id = o.node_id AND (a.gpu_mask >> o.index) & 1 = 1) x"
+					" FROM (SELECT o.node_id, o.index, h.task_id, h.attempt FROM unidesk_data.gpu o"
+					" LEFT JOIN unnest($2, $3, $4, $5) AS h (node_id, index, task_id, attempt)"
+					" ON h.node_id = o.node_id AND h.index = o.index WHERE o.node_id = ANY ($1)) x"
 					" WHERE x.node_id = g.node_id AND x.index = g.index"
 					" AND (g.holder_task, g.holder_attempt) IS DISTINCT FROM (x.task_id, x.attempt)", &args);
+}
+
+/* A task that alone makes the pass fail is held, with a reason. */
+static void
+hold_poisoned(void)
+{
+	UnideskActor actor = {UNIDESK_ACTOR_SYSTEM, 0};
+	UnideskLive live;
+
+	if (poisoned != 0 && unidesk_live_lock(poisoned, false, &live) == UNIDESK_LOCKED &&
+		live.state == UNIDESK_TASK_QUEUED)
+	{
+		unidesk_task_move(&live, UNIDESK_TASK_HELD, UD_REASON_SYS_POISONED, UNIDESK_BY_WORKER, actor);
+		ereport(WARNING,
+				(errmsg("task %lld is held: it alone made the scheduler fail", (long long) poisoned)));
+	}
+	poisoned = 0;
+}
+
+static void
+begin_pass(void)
+{
+	if (pass_context == NULL)
+		pass_context = AllocSetContextCreate(TopMemoryContext, "unidesk pass", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(pass_context);
+	if (pass_limit == 0 || pass_limit > unidesk_pass_placements)
+		pass_limit = unidesk_pass_placements;
+	/* Placements and stops, each at most a pass's limit. */
+	orders = MemoryContextAllocHuge(pass_context, sizeof(Order) * (pass_limit + unidesk_pass_placements));
+	order_count = written_count = 0;
+	order_time = unidesk_now();
+	single = 0;
 }
 
 bool
 unidesk_schedule(void)
 {
-	Queue		queue = {0};
-	PlacementNode *nodes;
-	PlacementAssignment *plan;
-	PlacementPlanStats stats = {0};
-	int			node_count;
-	int			planned = 0;
+	bool		more = false;
 
-	bridge_count = 0;
-	load_queue(&queue);
-	if (queue.count > 0)
+	begin_pass();
+	unidesk_memory_refresh();
+	unidesk_watch_deadlines();
+	if (poisoned != 0)
 	{
-		nodes = load_nodes(&node_count);
-		plan = palloc(sizeof(PlacementAssignment) * unidesk_pass_placements);
-		planned = placement_plan(nodes, node_count, queue.classes, queue.class_count, queue.items, queue.count,
-								 plan, unidesk_pass_placements, 0,
-								 palloc(placement_plan_scratch_bytes(queue.class_count)), &stats);
-		if (planned > 0)
-			place(&queue, nodes, plan, planned);
+		hold_poisoned();
+		more = true;			/* the others have waited for it */
 	}
-	stamp_orders();
-	write_use();
-	return planned > 0 && stats.items_seen < queue.count;
+	else if (unidesk_memory->queue_changed || unidesk_memory->capacity_changed)
+		more = place();
+	stamp_stops();
+	write_sums();
+	write_holders();
+	unidesk_memory->queue_changed = more;
+	unidesk_memory->capacity_changed = false;
+	return more;
+}
+
+static void
+note_bridge(int32 bridge_id)
+{
+	for (int i = 0; i < bridge_count; i++)
+		if (bridges[i] == bridge_id)
+			return;
+	if (bridge_id != 0 && bridge_count < BRIDGES_MAX)
+		bridges[bridge_count++] = bridge_id;
+}
+
+void
+unidesk_schedule_committed(void)
+{
+	if (unidesk_memory == NULL)
+		return;
+	for (int i = 0; i < order_count; i++)
+	{
+		Order	   *order = &orders[i];
+		MemoryTask *task = unidesk_memory_task(order->task_id);
+		MemoryNode *node = unidesk_memory_node(order->node_id);
+
+		if (order->attempt > 0)
+			unidesk_memory_placed(task, node, order->gpus, order->attempt, order_time);
+		else
+			unidesk_memory_ordered(task);
+		task->returned = false;
+		if (node == NULL)
+			continue;
+		unidesk_recent_add(node->bridge_id, order->order_no, order->task_id);
+		note_bridge(node->bridge_id);
+	}
+	for (int i = 0; i < written_count; i++)
+		unidesk_memory_clean(unidesk_memory_node(written_nodes[i]));
+	order_count = written_count = 0;
+	error_streak = 0;
+	pass_limit = Min(pass_limit * 2, unidesk_pass_placements);
+}
+
+void
+unidesk_schedule_failed(void)
+{
+	unidesk_memory_discard();
+	order_count = written_count = 0;
+	if (++error_streak < 2)
+		return;
+	if (single != 0)
+		poisoned = single;
+	pass_limit = Max(pass_limit / 2, 1);
 }
 
 bool
@@ -261,13 +567,4 @@ unidesk_wake_bridges(void)
 			Async_Notify(psprintf("unidesk_bridge_%d", bridges[i]), NULL);
 	bridge_count = 0;
 	return false;
-}
-
-void
-unidesk_schedule_reset(void)
-{
-	/* A wake-up that may not have left is sent again. */
-	for (int i = 0; i < bridge_count; i++)
-		unidesk_bridge_pulled(bridges[i]);
-	bridge_count = 0;
 }

@@ -211,7 +211,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 		{
 			unidesk_arg_int64(&again, tasks[i]);
 			unidesk_execute(&again_plan, "UPDATE unidesk_data.live SET order_no = NULL WHERE task_id = $1", &again);
-			unidesk_wake_at_commit(false);
+			unidesk_note_task(tasks[i]);
 		}
 	}
 }
@@ -228,7 +228,7 @@ release_held(int32 node_id, Datum body)
 	if (unidesk_execute(&plan, "WITH " INVENTORY
 						" DELETE FROM unidesk_data.held h WHERE h.node_id = $1 AND NOT EXISTS (SELECT FROM inventory i"
 						" WHERE i.incarnation = h.incarnation AND i.task = h.task_id AND i.attempt = h.attempt)", &args) > 0)
-		unidesk_wake_at_commit(false);
+		unidesk_note_node(node_id);
 }
 
 /*
@@ -339,7 +339,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_
 	send_welcome(result, message, node, session, rev);
 	unidesk_send_desired_full(result, message, session, rev, count);
 	reconcile_unknown(result, message, session, hello->body);
-	unidesk_wake_at_commit(false);
+	unidesk_note_node(message->node_id);
 }
 
 static void
@@ -443,7 +443,7 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	reconcile_absent(message->node_id, hello.body, message->value);
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);
-	unidesk_wake_at_commit(false);
+	unidesk_note_node(message->node_id);
 }
 
 void

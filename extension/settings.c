@@ -14,6 +14,7 @@
 char	   *unidesk_database;
 bool		unidesk_worker;
 bool		unidesk_mock_clock;
+bool		unidesk_verify_memory;
 int			unidesk_max_nodes;
 int			unidesk_beat_interval;
 int			unidesk_offline_after;
@@ -37,6 +38,7 @@ int			unidesk_fetch_timeout;
 int			unidesk_build_timeout;
 int			unidesk_log_keep;
 int			unidesk_event_keep;
+int			unidesk_exclude_for;
 
 /* One integer setting that a reload changes. */
 typedef struct IntSetting
@@ -77,6 +79,8 @@ static const IntSetting int_settings[] = {
 	&unidesk_infra_retries, 20, 0, 10000, 0},
 	{"unidesk.retry_backoff", "Wait before the first retry; doubled with each, at most 64 times this.",
 	&unidesk_retry_backoff, 5, 0, 3600, GUC_UNIT_S},
+	{"unidesk.exclude_for", "A node on which an attempt failed for reasons of infrastructure does not get its retry for this long.",
+	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.pass_placements", "Placements that one pass of the scheduler writes at most.",
 	&unidesk_pass_placements, 1000, 1, 100000, 0},
 	{"unidesk.worker_nap", "The worker looks at everything at least this often.",
@@ -114,6 +118,10 @@ unidesk_define_settings(void)
 							 "Let unidesk._tick set the clock. For tests only.",
 							 NULL, &unidesk_mock_clock, false,
 							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("unidesk.verify_memory",
+							 "Compare the worker's memory with the rows after each pass. For tests only: it reads everything.",
+							 NULL, &unidesk_verify_memory, false,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("unidesk.max_nodes",
 							"Node ids reach up to this; sizes shared memory.",
 							NULL, &unidesk_max_nodes, 16384, 16, 1000000,

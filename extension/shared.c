@@ -1,14 +1,10 @@
 /*
  * shared.c
- *	  Shared memory and what a commit does to it.
- *
- * The commit callback runs after the transaction became visible: an ERROR
- * there is a PANIC.  It therefore only takes a spinlock, sets a latch and
- * broadcasts a condition variable.
+ *	  Shared memory: its start, the worker's latch, waiters, bridges' wake-ups
+ *	  and the mock clock.
  */
 #include "unidesk.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -25,7 +21,6 @@
 /* Bridges whose wake-ups are tracked; ids beyond wrap, which only costs a
  * NOTIFY that was not needed. */
 #define BRIDGE_SLOTS 64
-#define BEAT_LOCKS 16
 
 typedef struct SharedState
 {
@@ -35,53 +30,51 @@ typedef struct SharedState
 	pg_atomic_uint64 mock_now;
 	ConditionVariable tasks_ended;
 	pg_atomic_uint32 bridge_waked[BRIDGE_SLOTS];
-	LWLockPadded *beat_locks;
-	UnideskBeat beats[FLEXIBLE_ARRAY_MEMBER];
+	pg_atomic_uint64 memory_differences;
 } SharedState;
 
 static SharedState *shared;
-static bool wake_pending;
-static bool ended_pending;
 
 static shmem_request_hook_type previous_request_hook;
 static shmem_startup_hook_type previous_startup_hook;
-
-static Size
-shared_bytes(void)
-{
-	return add_size(offsetof(SharedState, beats),
-					mul_size(sizeof(UnideskBeat), unidesk_max_nodes + 1));
-}
 
 static void
 shared_request(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(shared_bytes());
-	RequestNamedLWLockTranche("unidesk", BEAT_LOCKS);
+	RequestAddinShmemSpace(sizeof(SharedState));
+	RequestAddinShmemSpace(unidesk_beats_bytes());
+	RequestAddinShmemSpace(unidesk_hints_bytes());
+	RequestAddinShmemSpace(unidesk_recent_bytes());
+	RequestNamedLWLockTranche("unidesk", UNIDESK_BEAT_LOCKS + 1);
 }
 
 static void
 shared_startup(void)
 {
+	LWLockPadded *locks;
 	bool		found;
 
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("unidesk", shared_bytes(), &found);
+	shared = ShmemInitStruct("unidesk", sizeof(SharedState), &found);
 	if (!found)
 	{
-		memset(shared, 0, shared_bytes());
+		memset(shared, 0, sizeof(SharedState));
 		SpinLockInit(&shared->mutex);
 		pg_atomic_init_u64(&shared->passes, 0);
 		pg_atomic_init_u64(&shared->mock_now, 0);
 		ConditionVariableInit(&shared->tasks_ended);
 		for (int i = 0; i < BRIDGE_SLOTS; i++)
 			pg_atomic_init_u32(&shared->bridge_waked[i], 0);
-		shared->beat_locks = GetNamedLWLockTranche("unidesk");
+		pg_atomic_init_u64(&shared->memory_differences, 0);
 	}
+	locks = GetNamedLWLockTranche("unidesk");
+	unidesk_beats_startup(locks);
+	unidesk_hints_startup();
+	unidesk_recent_startup(&locks[UNIDESK_BEAT_LOCKS].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -94,33 +87,6 @@ unidesk_wake_worker(void)
 	SpinLockRelease(&shared->mutex);
 }
 
-static void
-transaction_ended(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			if (ended_pending)
-				ConditionVariableBroadcast(&shared->tasks_ended);
-			if (wake_pending)
-				unidesk_wake_worker();
-			wake_pending = ended_pending = false;
-			break;
-		case XACT_EVENT_ABORT:
-			wake_pending = ended_pending = false;
-			break;
-		case XACT_EVENT_PRE_PREPARE:
-			if (wake_pending)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that changed tasks or nodes"),
-						 errhint("Use COMMIT.")));
-			break;
-		default:
-			break;
-	}
-}
-
 void
 unidesk_shared_setup(void)
 {
@@ -128,14 +94,7 @@ unidesk_shared_setup(void)
 	shmem_request_hook = shared_request;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = shared_startup;
-	RegisterXactCallback(transaction_ended, NULL);
-}
-
-void
-unidesk_wake_at_commit(bool tasks_ended)
-{
-	wake_pending = true;
-	ended_pending |= tasks_ended;
+	unidesk_hints_setup();
 }
 
 static void
@@ -179,6 +138,25 @@ unidesk_shared_passes(void)
 }
 
 void
+unidesk_shared_memory_differed(void)
+{
+	pg_atomic_fetch_add_u64(&shared->memory_differences, 1);
+}
+
+uint64
+unidesk_shared_memory_differences(void)
+{
+	return pg_atomic_read_u64(&shared->memory_differences);
+}
+
+/* From a commit callback: nothing in here may raise. */
+void
+unidesk_shared_tasks_ended(void)
+{
+	ConditionVariableBroadcast(&shared->tasks_ended);
+}
+
+void
 unidesk_shared_wait_prepare(void)
 {
 	ConditionVariablePrepareToSleep(&shared->tasks_ended);
@@ -194,91 +172,6 @@ void
 unidesk_shared_wait_done(void)
 {
 	ConditionVariableCancelSleep();
-}
-
-static LWLock *
-beat_lock(int32 node_id)
-{
-	return &shared->beat_locks[node_id % BEAT_LOCKS].lock;
-}
-
-static bool
-beat_exists(int32 node_id)
-{
-	return node_id > 0 && node_id <= unidesk_max_nodes;
-}
-
-void
-unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool *expired)
-{
-	UnideskBeat *beat;
-
-	*expired = false;
-	if (!beat_exists(node_id))
-		return;
-	beat = &shared->beats[node_id];
-	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
-	beat->session = session;
-	if (at > beat->last_seen)
-		beat->last_seen = at;
-	beat->dirty = true;
-	*expired = beat->expired;
-	LWLockRelease(beat_lock(node_id));
-}
-
-bool
-unidesk_beat_get(int32 node_id, UnideskBeat *beat)
-{
-	if (shared == NULL || !beat_exists(node_id))
-		return false;
-	LWLockAcquire(beat_lock(node_id), LW_SHARED);
-	*beat = shared->beats[node_id];
-	LWLockRelease(beat_lock(node_id));
-	return beat->last_seen != 0;
-}
-
-static void
-beat_set_expired(int32 node_id, bool expired)
-{
-	if (!beat_exists(node_id))
-		return;
-	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
-	shared->beats[node_id].expired = expired;
-	LWLockRelease(beat_lock(node_id));
-}
-
-void
-unidesk_beat_expire(int32 node_id)
-{
-	beat_set_expired(node_id, true);
-}
-
-void
-unidesk_beat_revive(int32 node_id)
-{
-	beat_set_expired(node_id, false);
-}
-
-int
-unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max)
-{
-	int			count = 0;
-
-	for (int32 node_id = 1; node_id <= unidesk_max_nodes && count < max; node_id++)
-	{
-		UnideskBeat *beat = &shared->beats[node_id];
-
-		/* A glance without the lock: a beat missed now is flushed next time. */
-		if (!beat->dirty)
-			continue;
-		LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
-		node_ids[count] = node_id;
-		seen[count] = beat->last_seen;
-		beat->dirty = false;
-		LWLockRelease(beat_lock(node_id));
-		count++;
-	}
-	return count;
 }
 
 bool

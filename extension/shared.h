@@ -1,8 +1,12 @@
 /*
  * shared.h
- *	  Shared memory: the worker's latch, beats of nodes, wake-ups of bridges,
- *	  the mock clock.  Everything here can be lost at any time and is rebuilt
+ *	  Shared memory.  Everything in it can be lost at any time and is rebuilt
  *	  from tables.
+ *
+ *	shared.c	the worker's latch, waiters, bridges' wake-ups, mock clock
+ *	beats.c		last contact with each node
+ *	hints.c		which rows changed, on their way to the worker
+ *	recent.c	newest orders, on their way to the bridges
  */
 #ifndef UNIDESK_SHARED_H
 #define UNIDESK_SHARED_H
@@ -10,28 +14,50 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "storage/lwlock.h"
 
 extern void unidesk_shared_setup(void);	/* from _PG_init */
 
-/* The worker's side of the latch. */
+/* Each part's share of the memory, and its start; shared.c calls them. */
+extern Size unidesk_beats_bytes(void);
+extern void unidesk_beats_startup(LWLockPadded *locks);
+extern Size unidesk_hints_bytes(void);
+extern void unidesk_hints_startup(void);
+extern Size unidesk_recent_bytes(void);
+extern void unidesk_recent_startup(LWLock *lock);
+
+/* The one tranche of locks: this many over the beats, and one over recent. */
+#define UNIDESK_BEAT_LOCKS 16
+
+extern void unidesk_hints_setup(void);
+
+/* The worker's latch. */
 extern void unidesk_shared_worker_started(void);
 extern bool unidesk_shared_worker_alive(void);
+extern void unidesk_wake_worker(void);
 /* Passes completed since the server's start. */
 extern void unidesk_shared_pass_done(void);
 extern uint64 unidesk_shared_passes(void);
-
-/*
- * Wake the worker when the current transaction commits; cheap, any number of
- * times.  tasks_ended also wakes everybody in wait_task.
- */
-extern void unidesk_wake_at_commit(bool tasks_ended);
-/* Wake the worker now. */
-extern void unidesk_wake_worker(void);
+/* Differences between the worker's memory and the rows, found by verify_memory. */
+extern void unidesk_shared_memory_differed(void);
+extern uint64 unidesk_shared_memory_differences(void);
 
 /* Sleep until a task ended or timeout_ms passed. */
 extern void unidesk_shared_wait_prepare(void);
 extern void unidesk_shared_wait_tasks(long timeout_ms);
 extern void unidesk_shared_wait_done(void);
+extern void unidesk_shared_tasks_ended(void);
+
+/*
+ * At most one wake-up per bridge is outstanding: true when the worker should
+ * NOTIFY now; cleared by the bridge's pull.
+ */
+extern bool unidesk_bridge_wake_wanted(int32 bridge_id);
+extern void unidesk_bridge_pulled(int32 bridge_id);
+
+/* Mock clock; 0 when it is not set. */
+extern TimestampTz unidesk_shared_mock_now(void);
+extern void unidesk_shared_set_mock_now(TimestampTz now);
 
 /* Beats: what is known of a node's contact, by node id. */
 typedef struct UnideskBeat
@@ -51,14 +77,48 @@ extern void unidesk_beat_revive(int32 node_id);
 extern int	unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max);
 
 /*
- * At most one wake-up per bridge is outstanding: true when the worker should
- * NOTIFY now; cleared by the bridge's pull.
+ * Hints: rows to read again.  Noted while a transaction changes them, handed
+ * to the worker when it commits; a hint too many costs a look, so what a
+ * rolled-back subtransaction noted is harmless.
  */
-extern bool unidesk_bridge_wake_wanted(int32 bridge_id);
-extern void unidesk_bridge_pulled(int32 bridge_id);
+typedef enum UnideskHintKind
+{
+	UNIDESK_HINT_TASKS,			/* first..last, from live */
+	UNIDESK_HINT_NODE			/* first: a node's row and what is held on it */
+} UnideskHintKind;
 
-/* Mock clock; 0 when it is not set. */
-extern TimestampTz unidesk_shared_mock_now(void);
-extern void unidesk_shared_set_mock_now(TimestampTz now);
+typedef struct UnideskHint
+{
+	UnideskHintKind kind;
+	int64		first;
+	int64		last;
+} UnideskHint;
+
+extern void unidesk_note_task(int64 task_id);
+extern void unidesk_note_tasks(int64 first, int64 last);
+extern void unidesk_note_node(int32 node_id);
+/* Everything may have changed. */
+extern void unidesk_note_all(void);
+/* Wake the worker at commit, without a hint. */
+extern void unidesk_note_wake(void);
+/* Wake everybody in wait_task at commit. */
+extern void unidesk_note_task_ended(void);
+/* The worker takes what came; *rescan: some were lost, read everything. */
+extern int	unidesk_hints_take(UnideskHint *hints, int max, bool *rescan);
+extern bool unidesk_hints_pending(void);
+
+/*
+ * Recent orders, appended by the worker after their commit, in order.  A
+ * bridge whose cursor is not older than the memory reaches reads its rows by
+ * key; any other scans live.
+ */
+extern void unidesk_recent_add(int32 bridge_id, int64 order_no, int64 task_id);
+/* All orders up to this one are forgotten. */
+extern void unidesk_recent_forget(int64 order_no);
+/*
+ * Tasks with orders newer than cursor for a bridge (0: any); -1 when the memory does
+ * not reach back that far, or they are more than max.
+ */
+extern int	unidesk_recent_find(int32 bridge_id, int64 cursor, int64 *tasks, int max);
 
 #endif							/* UNIDESK_SHARED_H */

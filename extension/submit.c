@@ -207,7 +207,7 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 		return;
 	write_tasks(fresh, fresh_ids, specs, projects, fresh_count, account_id);
 	ForceSyncCommit();
-	unidesk_wake_at_commit(false);
+	unidesk_note_tasks(fresh_ids[0], fresh_ids[fresh_count - 1]);
 }
 
 static char *

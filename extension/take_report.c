@@ -40,7 +40,7 @@ confirm_end(const UnideskMessage *message)
 	if (unidesk_execute(&plan,
 						"DELETE FROM unidesk_data.held WHERE incarnation = $1 AND task_id = $2"
 						" AND attempt = $3 AND node_id = $4", &args) > 0)
-		unidesk_wake_at_commit(false);
+		unidesk_note_node(message->node_id);
 }
 
 /* Did this attempt run on this node and end? */

@@ -24,6 +24,7 @@
 extern char *unidesk_database;
 extern bool unidesk_worker;
 extern bool unidesk_mock_clock;
+extern bool unidesk_verify_memory;
 extern int	unidesk_max_nodes;
 extern int	unidesk_beat_interval;	/* s */
 extern int	unidesk_offline_after;	/* s */
@@ -47,6 +48,7 @@ extern int	unidesk_fetch_timeout;	/* s */
 extern int	unidesk_build_timeout;	/* s */
 extern int	unidesk_log_keep;	/* days */
 extern int	unidesk_event_keep; /* days */
+extern int	unidesk_exclude_for;	/* s */
 
 extern void unidesk_define_settings(void);
 

@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "memory.h"
 #include "shared.h"
 #include "worker.h"
 
@@ -35,7 +36,6 @@
 PGDLLEXPORT void unidesk_worker_main(Datum arg);
 
 static MemoryContext turn_context;
-static TimestampTz worker_started;
 
 /* Run one part in its own transaction, as the owner. */
 static bool
@@ -69,21 +69,6 @@ in_transaction(const char *activity, bool (*part) (void))
 }
 
 static bool
-part_watch(void)
-{
-	unidesk_watch_contact(worker_started);
-	unidesk_watch_deadlines(worker_started);
-	return false;
-}
-
-static bool
-part_flush(void)
-{
-	unidesk_flush_beats();
-	return false;
-}
-
-static bool
 part_maintain(void)
 {
 	static SPIPlanPtr plan;
@@ -107,6 +92,19 @@ is_due(TimestampTz *last, int64 every_s)
 	return true;
 }
 
+/* Until the next deadline of a task, at most unidesk.worker_nap. */
+static long
+nap_ms(void)
+{
+	TimestampTz due = unidesk_memory_next_due();
+	long		left;
+
+	if (due == 0)
+		return unidesk_worker_nap;
+	left = (long) ((due - unidesk_now()) / 1000) + 1;
+	return Max(1, Min(left, unidesk_worker_nap));
+}
+
 /* One turn; returns how long to sleep, in ms. */
 static long
 turn(void)
@@ -114,19 +112,25 @@ turn(void)
 	static TimestampTz last_watch;
 	static TimestampTz last_flush;
 	static TimestampTz last_maintenance;
-	bool		more;
+	bool		more = false;
 
 	if (is_due(&last_maintenance, MAINTENANCE_EVERY_S) && !in_transaction("partitions", part_maintain))
 		last_maintenance = 0;	/* the extension is not there yet */
 	if (is_due(&last_watch, 1))
-		in_transaction("watch", part_watch);
+		in_transaction("watch", unidesk_watch_contact);
 	if (is_due(&last_flush, unidesk_beat_flush))
-		in_transaction("flush beats", part_flush);
-	more = in_transaction("schedule", unidesk_schedule);
+		in_transaction("flush beats", unidesk_flush_beats);
+	if (unidesk_memory_has_work(unidesk_now()))
+	{
+		more = in_transaction("schedule", unidesk_schedule);
+		unidesk_schedule_committed();
+		if (unidesk_verify_memory)
+			in_transaction("verify memory", unidesk_memory_verify);
+	}
 	if (unidesk_bridges_to_wake())
 		in_transaction("wake bridges", unidesk_wake_bridges);
 	unidesk_shared_pass_done();
-	return more ? 0 : unidesk_worker_nap;
+	return more ? 0 : nap_ms();
 }
 
 /* A turn whose ERROR is reported, rolled back, and followed by a pause. */
@@ -145,7 +149,7 @@ guarded_turn(void)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		unidesk_schedule_reset();
+		unidesk_schedule_failed();
 		pgstat_report_activity(STATE_IDLE, NULL);
 		unidesk_shared_pass_done();
 	}
@@ -167,7 +171,7 @@ unidesk_worker_main(Datum arg)
 	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "unidesk turn", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn_context);
-	worker_started = unidesk_now();
+	unidesk_watch_begin();
 	unidesk_shared_worker_started();
 
 	for (;;)

@@ -11,25 +11,29 @@
 
 extern void unidesk_worker_setup(void); /* from _PG_init */
 
-/* watch.c: what time brings about.  started_at: nobody is called silent
- * before a full grace after it. */
-extern void unidesk_watch_contact(TimestampTz started_at);
-extern void unidesk_watch_deadlines(TimestampTz started_at);
-extern void unidesk_flush_beats(void);
+/* watch.c: what time brings about. */
+extern void unidesk_watch_begin(void);	/* the worker starts */
+extern bool unidesk_watch_contact(void);
+extern bool unidesk_flush_beats(void);
+/* Deadlines of tasks that have come. */
+extern void unidesk_watch_deadlines(void);
 
 /*
- * pass.c: the scheduler.  Places queued tasks and stamps stops that have no
- * order yet; true when a limit stopped it and there is more to do.
+ * pass.c: the scheduler.  Brings the memory up to date, places queued tasks
+ * and stamps stops that have no order yet; true when a limit stopped it and
+ * there is more to do.
  */
 extern bool unidesk_schedule(void);
+/* Its transaction has committed: the memory follows. */
+extern void unidesk_schedule_committed(void);
+/* An ERROR ended the turn: forget everything. */
+extern void unidesk_schedule_failed(void);
 /*
- * Wake the bridges for which the last pass made orders.  In a transaction of
+ * Wake the bridges for which the last passes made orders.  In a transaction of
  * its own after that commit: a bridge whose wake-up is outstanding has not
  * pulled yet, and will see them.
  */
 extern bool unidesk_bridges_to_wake(void);
 extern bool unidesk_wake_bridges(void);
-/* An ERROR ended the turn: forget what was being done. */
-extern void unidesk_schedule_reset(void);
 
 #endif							/* UNIDESK_WORKER_H */

@@ -339,7 +339,7 @@ main()
 			"its story: SELECT * FROM unidesk.task_events WHERE task = $task;" \
 			"the agent's log: $(compose_text logs agent)"
 	fi
-	printf '\nSubmit your own: %s   (README.md has the statement)\n' "$(compose_text exec postgres psql -U "$DEMO_USER")"
+	printf 'Submit your own: %s   (README.md has the statement)\n' "$(compose_text exec postgres psql -U "$DEMO_USER")"
 	printf 'Remove everything: make demo-down\n'
 }
 

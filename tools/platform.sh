@@ -21,7 +21,7 @@ export UNIDESK_PG_PORT=${UNIDESK_PG_PORT:-7432}
 export UNIDESK_VOLUME_GB=${UNIDESK_VOLUME_GB:-10}
 
 STATE=$ROOT/.unidesk/$UNIDESK_PROJECT
-export UNIDESK_SECRETS=$STATE/secrets
+UNIDESK_SECRETS=$STATE/secrets
 BASE_IMAGE=unidesk-base/debian:trixie
 DATABASE_VOLUME=${UNIDESK_PROJECT}_postgres
 NODE_VOLUME=${UNIDESK_PROJECT}_node
@@ -64,8 +64,12 @@ find_compose()
 }
 
 compose() { "${COMPOSE[@]}" -p "$UNIDESK_PROJECT" -f "$ROOT/docker-compose.yml" "$@"; }
-# The same as text, for messages.
-compose_text() { printf '%s -p %s %s' "${COMPOSE[*]}" "$UNIDESK_PROJECT" "$*"; }
+# The same as text, for messages; to be run in the checkout.
+compose_text()
+{
+	[ "$UNIDESK_PROJECT" = unidesk ] || printf 'UNIDESK_PROJECT=%s ' "$UNIDESK_PROJECT"
+	printf '%s -p %s %s' "${COMPOSE[*]}" "$UNIDESK_PROJECT" "$*"
+}
 
 # Id of a service's container; empty when there is none.
 container_of()

@@ -89,7 +89,9 @@ clean_up()
 {
 	local status=$?
 
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	# A second signal must not end this half-way.
+	trap '' INT TERM HUP
 	set +e
 	if [ -n "$command_pid" ]; then
 		kill "$command_pid" 2>/dev/null && wait "$command_pid"

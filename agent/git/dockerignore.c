@@ -361,6 +361,8 @@ parse_line(Dockerignore *ignore, char *line, UdError *err)
 		line++;
 		trim(&line);
 	}
+	if (negation && *line == '\0')
+		return ud_error(err, UD_EINVAL, UD_REASON_PREP_TREE_INVALID, ".dockerignore has a \"!\" without a pattern");
 	/* For historical reasons Docker ignores a pattern that is the root. */
 	if (!clean_path(line) || *line == '\0')
 		return 0;
@@ -451,8 +453,15 @@ dockerignore_excludes(const Dockerignore *ignore, const bool *scope, const char 
 	for (size_t i = 0; i < ignore->count; i++)
 	{
 		const Pattern *pattern = &ignore->patterns[i];
-		bool		matched = scope[i] || matches(pattern, points, count);
+		bool		matched = scope[i];
 
+		/*
+		 * A pattern that would change nothing is not tried, and so does not
+		 * count for what lies below: Docker's "x" taken back by "!x" only
+		 * where something had left x itself out.
+		 */
+		if (!matched && pattern->negation == excluded)
+			matched = matches(pattern, points, count);
 		if (matched)
 			excluded = !pattern->negation;
 		if (child_scope != NULL)

@@ -48,6 +48,7 @@ START_TEST(defaults)
 	ck_assert(!config.allow_private_git);
 	ck_assert_int_eq(config.gpu_count, 0);
 }
+
 END_TEST
 
 START_TEST(everything_set)
@@ -74,6 +75,7 @@ START_TEST(everything_set)
 	ck_assert(config.allow_private_git);
 	ck_assert_uint_eq(config.git_uid, 1999);
 }
+
 END_TEST
 
 static const struct
@@ -81,6 +83,7 @@ static const struct
 	const char *name;
 	const char *value;			/* NULL: not set */
 }			bad[] =
+
 {
 	{"UNIDESK_URL", NULL},
 	{"UNIDESK_URL", ""},
@@ -140,6 +143,7 @@ START_TEST(each_bad_value_is_named)
 	ck_assert_msg(strstr(err.message, name) != NULL, "%s: %s", bad[_i].name, err.message);
 	ck_assert_ptr_null(strstr(err.message, "secret"));
 }
+
 END_TEST
 
 static void
@@ -174,6 +178,7 @@ START_TEST(token_files)
 	use_token_file("0123456789abcdef\nanother", 0600);
 	ck_assert_ptr_nonnull(strstr(err.message, "one line"));
 }
+
 END_TEST
 
 START_TEST(both_tokens)
@@ -182,6 +187,7 @@ START_TEST(both_tokens)
 	ck_assert_int_lt(config_load(&config, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.message, "keep one"));
 }
+
 END_TEST
 
 int

@@ -52,6 +52,7 @@ START_TEST(good_run)
 	ck_assert_str_eq(run.spec->dockerfile, "env/Dockerfile");
 	task_spec_free(run.spec);
 }
+
 END_TEST
 
 START_TEST(least_run)
@@ -69,6 +70,7 @@ START_TEST(least_run)
 	ck_assert_int_eq(parse("{\"run_left_s\":-5}", &run), 0);
 	ck_assert_double_eq(run.run_left_s.value, -5);
 }
+
 END_TEST
 
 static const char *const bad_runs[] = {
@@ -120,6 +122,7 @@ START_TEST(bad_run)
 	ck_assert_msg(parse(bad_runs[_i], &run) < 0, "%s was taken", bad_runs[_i]);
 	ck_assert_str_ne(err.message, "");
 }
+
 END_TEST
 
 START_TEST(truncated_run)
@@ -130,6 +133,7 @@ START_TEST(truncated_run)
 	for (size_t len = 1; len < strlen(GOOD); len++)
 		ck_assert_int_lt(desired_parse_run(GOOD, len, &run, &err), 0);
 }
+
 END_TEST
 
 static int
@@ -153,6 +157,7 @@ START_TEST(stops)
 	ck_assert_int_lt(parse_stop("{\"final\":7}", &stop), 0);
 	ck_assert_int_lt(parse_stop("{\"grace_s\":-1}", &stop), 0);
 }
+
 END_TEST
 
 static int
@@ -178,6 +183,7 @@ START_TEST(welcomes)
 	ck_assert_int_lt(parse_welcome("{\"incarnation\":\"f0f3a1b2c3d4e5f6\",\"node\":\"n\",\"limits\":{\"beat_s\":0}}", &welcome), 0);
 	ck_assert_int_lt(parse_welcome("{\"incarnation\":\"f0f3a1b2c3d4e5f6\",\"node\":\"n\",\"limits\":{\"log_budget\":1}}", &welcome), 0);
 }
+
 END_TEST
 
 START_TEST(drains)
@@ -187,6 +193,7 @@ START_TEST(drains)
 	ck_assert_int_eq(desired_parse_drain("x", 1), 0);
 	ck_assert_int_eq(desired_parse_drain("", 0), 0);
 }
+
 END_TEST
 
 START_TEST(incarnations_in_hex)
@@ -201,6 +208,7 @@ START_TEST(incarnations_in_hex)
 	ck_assert(!incarnation_read("fffffffffffffffg", &value));
 	ck_assert(!incarnation_read("0xffffffffffffff", &value));
 }
+
 END_TEST
 
 int

@@ -87,6 +87,7 @@ START_TEST(reads_runs_of_one_stream)
 	ck_assert_uint_eq(logfile_end(&reader), 11);
 	ck_assert(!reader.damaged);
 }
+
 END_TEST
 
 START_TEST(resumes_at_any_offset_and_limit)
@@ -100,6 +101,7 @@ START_TEST(resumes_at_any_offset_and_limit)
 	expect(100, 10, "", 0);
 	expect(4, 10, "ef", UD_LOG_STDOUT);
 }
+
 END_TEST
 
 START_TEST(sees_a_file_grow_by_halves)
@@ -114,6 +116,7 @@ START_TEST(sees_a_file_grow_by_halves)
 	put(4, UD_LOG_STDERR, "x");
 	expect(4, 10, "x", UD_LOG_STDERR);
 }
+
 END_TEST
 
 START_TEST(goes_back_in_a_large_file)
@@ -137,6 +140,7 @@ START_TEST(goes_back_in_a_large_file)
 	expect(offset + 1, 10, "nd", UD_LOG_STDERR);
 	expect(3000000, 2, "xx", UD_LOG_STDOUT);
 }
+
 END_TEST
 
 /* Each is a record that ends the log behind "ok". */
@@ -147,6 +151,7 @@ static const struct
 	uint64_t	offset;
 	uint8_t		stream;
 }			hostile[] =
+
 {
 	{0, 3, 2, UD_LOG_STDOUT},
 	{UD_LOG_RECORD_MAGIC, 0, 2, UD_LOG_STDOUT},
@@ -172,6 +177,7 @@ START_TEST(hostile_records_end_the_log)
 	ck_assert_uint_eq(logfile_end(&reader), 2);
 	expect(1, 100, "k", UD_LOG_STDOUT);
 }
+
 END_TEST
 
 START_TEST(random_bytes_never_break_the_reader)
@@ -197,6 +203,7 @@ START_TEST(random_bytes_never_break_the_reader)
 	logfile_read(&reader, 0, 64, &out, &stream);
 	ud_buf_release(&out);
 }
+
 END_TEST
 
 int

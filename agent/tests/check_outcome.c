@@ -29,6 +29,7 @@ static const struct
 	int			reason;
 	int			exit_code;		/* NONE: not said */
 }			cases[] =
+
 {
 	{"ended well", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0},
 	{"ended well, container gone", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0},
@@ -78,6 +79,7 @@ START_TEST(judges)
 	ck_assert_msg((outcome.has_exit_code ? outcome.exit_code : NONE) == cases[_i].exit_code, "%s: exit code is %d", cases[_i].what, outcome.exit_code);
 	ck_assert(UD_ATTEMPT_IS_TERMINAL(outcome.state));
 }
+
 END_TEST
 
 static UdExitRecord
@@ -100,6 +102,7 @@ START_TEST(believes_a_good_record_of_the_right_size_only)
 	ck_assert(!outcome_read_record(&record, sizeof(record) - 1, &out));
 	ck_assert(!outcome_read_record(&record, 0, &out));
 }
+
 END_TEST
 
 #define REFUSES(change) \
@@ -126,6 +129,7 @@ START_TEST(refuses_forged_records)
 	REFUSES(log_cut = UINT64_MAX);
 	REFUSES(run_ns = -1);
 }
+
 END_TEST
 
 int

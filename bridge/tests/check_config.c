@@ -60,6 +60,7 @@ START_TEST(defaults)
 	ck_assert_str_eq(config.keywords[0], "user");
 	ck_assert_str_eq(config.values[0], "unidesk_bridge");
 }
+
 END_TEST
 
 START_TEST(everything_set)
@@ -77,6 +78,7 @@ START_TEST(everything_set)
 	ck_assert_int_eq(config.per_address_max, 0);
 	ck_assert_int_eq(config.log_level, UD_LOG_ERROR);
 }
+
 END_TEST
 
 START_TEST(refused)
@@ -102,6 +104,7 @@ START_TEST(refused)
 	assert_refused("UNIDESK_DATABASE", "no such keyword");
 	assert_refused("UNIDESK_DATABASE_PASSWORD_FILE", "/nonexistent/password");
 }
+
 END_TEST
 
 START_TEST(password_in_the_connection_string)
@@ -111,6 +114,7 @@ START_TEST(password_in_the_connection_string)
 	assert_refused("UNIDESK_DATABASE", "postgresql://user:secret-text@db/unidesk");
 	ck_assert_ptr_null(strstr(err.message, "secret-text"));
 }
+
 END_TEST
 
 static void
@@ -150,6 +154,7 @@ START_TEST(password_file)
 	ck_assert_int_eq(config_password(&config, &password, &err), UD_EINVAL);
 	ck_assert_ptr_null(password);
 }
+
 END_TEST
 
 int

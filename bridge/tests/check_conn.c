@@ -120,6 +120,7 @@ START_TEST(hello_first_and_alone)
 	ck_assert_int_eq(deliver_one(UD_MSG_BEAT, 0), UD_CLOSE_PROTOCOL);
 	ck_assert_int_eq(deliver_one(UD_MSG_HELLO, 0), UD_CLOSE_PROTOCOL);
 }
+
 END_TEST
 
 START_TEST(session_and_types)
@@ -139,6 +140,7 @@ START_TEST(session_and_types)
 	ck_assert_int_eq(deliver(77), UD_CLOSE_PROTOCOL);
 	ck_assert(relay_is_empty(&bridge.relay));
 }
+
 END_TEST
 
 START_TEST(unknown_type_is_answered)
@@ -154,6 +156,7 @@ START_TEST(unknown_type_is_answered)
 	ck_assert_int_eq(envelope.task, 5);
 	ck_assert_uint_eq(envelope.sequence, 6);
 }
+
 END_TEST
 
 START_TEST(log_body_limit)
@@ -164,6 +167,7 @@ START_TEST(log_body_limit)
 	add(UD_MSG_LOG, 1, 0, UD_LOG_BODY_BYTES_MAX + 1);
 	ck_assert_int_eq(deliver(77), UD_CLOSE_PROTOCOL);
 }
+
 END_TEST
 
 /* Every prefix and every flipped byte of a frame: no crash, no half frame. */
@@ -192,6 +196,7 @@ START_TEST(mutilated_frames)
 	}
 	ck_assert_int_gt(taken, 0);
 }
+
 END_TEST
 
 START_TEST(message_rate)
@@ -207,6 +212,7 @@ START_TEST(message_rate)
 	}
 	ck_assert_int_eq(code, UD_CLOSE_OVERLOADED);
 }
+
 END_TEST
 
 START_TEST(log_queue_limit)
@@ -228,6 +234,7 @@ START_TEST(log_queue_limit)
 	ck_assert_uint_eq(bridge.relay.queued_bytes, 0);
 	ck_assert(relay_is_empty(&bridge.relay));
 }
+
 END_TEST
 
 START_TEST(newer_levels_replace_older_ones)
@@ -255,6 +262,7 @@ START_TEST(newer_levels_replace_older_ones)
 	ck_assert_int_eq(channel->batch_count, 3);
 	ck_assert_uint_eq(TAILQ_FIRST(&channel->queue)->envelope.sequence, 3);
 }
+
 END_TEST
 
 START_TEST(batch_is_sorted_by_task_and_stable)
@@ -276,6 +284,7 @@ START_TEST(batch_is_sorted_by_task_and_stable)
 		ck_assert(a->task < b->task || (a->task == b->task && a->sequence < b->sequence));
 	}
 }
+
 END_TEST
 
 START_TEST(batch_limits)
@@ -296,6 +305,7 @@ START_TEST(batch_limits)
 	}
 	ck_assert_int_eq(relay_collect(channel, loop_now()), BATCH_BYTES_MAX / UD_BODY_BYTES_MAX - 1);
 }
+
 END_TEST
 
 START_TEST(what_follows_a_waiting_message_waits)
@@ -315,6 +325,7 @@ START_TEST(what_follows_a_waiting_message_waits)
 	ck_assert_int_eq(relay_collect(channel, now), 1);
 	ck_assert_uint_eq(channel->batch[0]->envelope.sequence, 2);
 }
+
 END_TEST
 
 /* It may be busy once more. */
@@ -332,6 +343,7 @@ START_TEST(a_message_offered_again_goes_without_its_followers)
 	ck_assert_uint_eq(channel->batch[0]->envelope.sequence, 1);
 	ck_assert_uint_eq(channel->batch[1]->envelope.sequence, 2);
 }
+
 END_TEST
 
 START_TEST(suspects_go_alone)
@@ -348,6 +360,7 @@ START_TEST(suspects_go_alone)
 	ck_assert_uint_eq(channel->batch[0]->envelope.sequence, 1);
 	relay_forget(&bridge.relay, conn);
 }
+
 END_TEST
 
 START_TEST(frames_out)
@@ -382,6 +395,7 @@ START_TEST(frames_out)
 	ck_assert_int_ge(frames, 3);
 	ck_assert_ptr_null(conn->out.data);
 }
+
 END_TEST
 
 START_TEST(agent_that_does_not_read)
@@ -398,6 +412,7 @@ START_TEST(agent_that_does_not_read)
 	ck_assert_int_eq(conn->close_code, UD_CLOSE_OVERLOADED);
 	ck_assert_ptr_null(conn->out.data);
 }
+
 END_TEST
 
 START_TEST(fragments_text_and_size)
@@ -427,6 +442,7 @@ START_TEST(fragments_text_and_size)
 	conn_receive(conn, frame, 1024, false, true, true);
 	ck_assert_uint_eq(conn->in.len, 0);
 }
+
 END_TEST
 
 START_TEST(time_limits)
@@ -452,6 +468,7 @@ START_TEST(time_limits)
 	ck_assert_int_eq(conn->state, CONN_CLOSING);
 	ck_assert_int_eq(conn->close_code, CLOSE_GOING_AWAY);
 }
+
 END_TEST
 
 START_TEST(revoked_tokens)
@@ -469,6 +486,7 @@ START_TEST(revoked_tokens)
 	ck_assert_int_eq(conn->close_code, UD_CLOSE_TOKEN_REVOKED);
 	tokens_release(&bridge.tokens);
 }
+
 END_TEST
 
 START_TEST(ended_connection_closes_its_session)
@@ -482,6 +500,7 @@ START_TEST(ended_connection_closes_its_session)
 	ck_assert_uint_eq(bridge.control.closed_count, 1);
 	ck_assert_uint_eq(bridge.control.closed[0], 77);
 }
+
 END_TEST
 
 START_TEST(session_for_a_closing_connection_is_given_back)
@@ -493,6 +512,7 @@ START_TEST(session_for_a_closing_connection_is_given_back)
 	ck_assert_uint_eq(bridge.control.closed_count, 1);
 	ck_assert_uint_eq(bridge.control.closed[0], 78);
 }
+
 END_TEST
 
 static void

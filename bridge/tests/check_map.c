@@ -19,6 +19,7 @@ START_TEST(empty_map_knows_nothing)
 	map_remove(&map, 1);
 	ck_assert_uint_eq(map.count, 0);
 }
+
 END_TEST
 
 START_TEST(random_changes_match_an_array)
@@ -53,6 +54,7 @@ START_TEST(random_changes_match_an_array)
 	}
 	map_release(&map);
 }
+
 END_TEST
 
 int

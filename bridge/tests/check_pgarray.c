@@ -26,6 +26,7 @@ START_TEST(empty_array_has_no_dimension)
 	assert_bytes(&array, expected, sizeof(expected));
 	pgarray_release(&array);
 }
+
 END_TEST
 
 /* array_send('{1,-2}'::int4[]) */
@@ -44,6 +45,7 @@ START_TEST(numbers_are_big_endian)
 	assert_bytes(&array, expected, sizeof(expected));
 	pgarray_release(&array);
 }
+
 END_TEST
 
 /* array_send(ARRAY['\xab', NULL, '']::bytea[]) */
@@ -71,6 +73,7 @@ START_TEST(bytes_and_null)
 	ck_assert_int_eq(pg_get_int(array.buf.data + 24, 2), -1);
 	pgarray_release(&array);
 }
+
 END_TEST
 
 START_TEST(numbers_come_back)
@@ -86,6 +89,7 @@ START_TEST(numbers_come_back)
 	pg_put_int(bytes, (uint64_t) INT64_C(-5), 2);
 	ck_assert_int_eq(pg_get_int(bytes, 2), -5);
 }
+
 END_TEST
 
 START_TEST(huge_memory_is_not_kept)
@@ -99,6 +103,7 @@ START_TEST(huge_memory_is_not_kept)
 	ck_assert_uint_lt(array.buf.size, 1024 * 1024);
 	pgarray_release(&array);
 }
+
 END_TEST
 
 int

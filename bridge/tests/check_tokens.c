@@ -52,6 +52,7 @@ START_TEST(hash_is_sha256)
 	tokens_hash("abc", 3, hash);
 	ck_assert_int_eq(memcmp(hash, expected, sizeof(expected)), 0);
 }
+
 END_TEST
 
 START_TEST(many_are_found)
@@ -70,6 +71,7 @@ START_TEST(many_are_found)
 	hash_of(MANY, hash);
 	ck_assert(!tokens_find(&map, hash, &node));
 }
+
 END_TEST
 
 START_TEST(unknown_is_asked_again_once)
@@ -91,6 +93,7 @@ START_TEST(unknown_is_asked_again_once)
 	load(0, 0);
 	ck_assert_int_eq(tokens_check(&map, hash, &node), TOKEN_REFUSED);
 }
+
 END_TEST
 
 /* Strangers' tokens push each other out, never a known one. */
@@ -108,6 +111,7 @@ START_TEST(flood_of_unknown_tokens)
 	hash_of(3, hash);
 	ck_assert_int_eq(tokens_check(&map, hash, &node), TOKEN_KNOWN);
 }
+
 END_TEST
 
 START_TEST(bearer_header)
@@ -122,6 +126,7 @@ START_TEST(bearer_header)
 	ck_assert_ptr_null(admit_bearer(basic));
 	ck_assert_ptr_null(admit_bearer(shorter));
 }
+
 END_TEST
 
 START_TEST(protocol_list)
@@ -131,6 +136,7 @@ START_TEST(protocol_list)
 	ck_assert(!admit_list_has("", "a.v1"));
 	ck_assert(!admit_list_has("a.v12, a.v", "a.v1"));
 }
+
 END_TEST
 
 int

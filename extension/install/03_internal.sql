@@ -47,6 +47,14 @@ CREATE FUNCTION unidesk._wake() RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_wake';
 COMMENT ON FUNCTION unidesk._wake() IS 'Wake the background worker when this transaction commits.';
 
+CREATE FUNCTION unidesk._rescan() RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_rescan';
+COMMENT ON FUNCTION unidesk._rescan() IS 'Rows were changed past the functions, for example by a restore: let the background worker read everything again.';
+
+CREATE FUNCTION unidesk._memory_differences() RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_memory_differences';
+COMMENT ON FUNCTION unidesk._memory_differences() IS 'Differences between the background worker''s memory and the rows that unidesk.verify_memory found since the server''s start; 0 is right.';
+
 CREATE FUNCTION unidesk._tick(now timestamptz) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_tick';
 COMMENT ON FUNCTION unidesk._tick(timestamptz) IS

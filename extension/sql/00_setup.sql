@@ -67,10 +67,12 @@ $$;
 -- A task that asks for little; its id.
 CREATE FUNCTION test.submit(project text DEFAULT 'demo', cpus numeric DEFAULT 1, gpus int DEFAULT 0, labels jsonb DEFAULT NULL,
 	priority int DEFAULT 0, max_retries int DEFAULT 0, on_lost text DEFAULT 'requeue', lease interval DEFAULT NULL,
-	run_timeout interval DEFAULT NULL, queue_timeout interval DEFAULT NULL, prepare_timeout interval DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
+	run_timeout interval DEFAULT NULL, queue_timeout interval DEFAULT NULL, prepare_timeout interval DEFAULT NULL,
+	not_before timestamptz DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
 	SELECT unidesk.submit_task(project, 'https://git.example/code.git', repeat('a', 40), 'https://git.example/env.git', repeat('b', 40),
 		'Dockerfile', ARRAY['true'], cpus => cpus, gpus => gpus, labels => labels, priority => priority, max_retries => max_retries,
-		on_lost => on_lost, lease => lease, run_timeout => run_timeout, queue_timeout => queue_timeout, prepare_timeout => prepare_timeout)
+		on_lost => on_lost, lease => lease, run_timeout => run_timeout, queue_timeout => queue_timeout, prepare_timeout => prepare_timeout,
+		not_before => not_before)
 $$;
 
 SELECT unidesk.create_project('demo');

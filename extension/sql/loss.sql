@@ -1,6 +1,7 @@
 -- Nodes that vanish: offline, lease, requeue, what is held, and coming back.
 \set VERBOSITY terse
 UPDATE unidesk_data.node SET scheduling = 3;
+SELECT unidesk._rescan();
 SELECT unidesk._tick('2030-01-01 02:00:00+00');
 SELECT test.hello('far', cpus => 8, gpus => '[{"uuid": "GPU-1"}, {"uuid": "GPU-2"}]');
 SELECT test.submit(gpus => 1) AS task \gset
@@ -29,7 +30,7 @@ SELECT unidesk._tick('2030-01-01 04:05:02+00');
 SELECT status FROM unidesk.nodes WHERE name = 'far';
 SELECT state, reason, attempts FROM unidesk.tasks WHERE id = :task;
 SELECT attempt, state, reason FROM unidesk.attempts WHERE task = :task ORDER BY 1;
-SELECT task_id = :task AS it, attempt, gpus, gpu_mask FROM unidesk_data.held;
+SELECT task_id = :task AS it, attempt, gpus, gpu_mask FROM unidesk_data.held ORDER BY task_id, attempt;
 SELECT unidesk._tick('2030-01-01 04:06:00+00');
 SELECT cpus_used, gpus_used FROM unidesk.nodes WHERE name = 'far';
 -- It comes back with the stale container: told to remove it; placed beside it, not over it.
@@ -102,3 +103,4 @@ SELECT test.report('far', :t2, 'timed_out'), test.report('far', :t3, 'timed_out'
 SELECT id - :t1 AS n, state, reason FROM unidesk.tasks WHERE id IN (:t1, :t2, :t3) ORDER BY id;
 SELECT task_id, state, attempt_state FROM unidesk_data.live;
 UPDATE unidesk_data.node SET scheduling = CASE name WHEN 'far' THEN 3 ELSE 1 END;
+SELECT unidesk._rescan();

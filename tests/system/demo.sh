@@ -37,11 +37,13 @@ export UNIDESK_PORT UNIDESK_PG_PORT
 is_down=no
 finish()
 {
-	trap - EXIT INT TERM
+	trap - EXIT
+	# A second signal must not end this half-way.
+	trap '' INT TERM HUP
 	[ "$is_down" = yes ] || tools/demo_down.sh
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 # ---- helpers ---------------------------------------------------------------
 

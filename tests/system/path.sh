@@ -32,7 +32,7 @@ if [ -z "${PG_ROOT:-}" ]; then
 	status=0
 	tools/private_pg.sh --keep-log "$out/server.log" \
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=8s \
-		--set unidesk.bridge_silent_after=5s --set unidesk.session_silent_after=4s \
+		--set unidesk.bridge_silent_after=25s --set unidesk.session_silent_after=4s \
 		--set unidesk.report_repeat=1s --set unidesk.retry_backoff=1s \
 		--set unidesk.disk_floor=64MB --set unidesk.grace=5s \
 		-- "$0" || status=$?
@@ -45,22 +45,26 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-path.XXXXXX")
 git_pid='' bridge_pid='' agent_pid=''
 incarnation=none
+# Built images are kept by project: one of this run's own.
+project=path-$$
 
 finish()
 {
 	local pid ids
-	trap - EXIT INT TERM
+	trap - EXIT
+	# A second signal must not end this half-way.
+	trap '' INT TERM HUP
 	for pid in $agent_pid $bridge_pid $git_pid; do
 		{ kill -9 "$pid" && wait "$pid"; } 2>/dev/null
 	done
 	ids=$(docker ps -aq --filter "label=unidesk.incarnation=$incarnation")
 	[ -z "$ids" ] || xargs docker rm -f -v <<<"$ids" >/dev/null
-	ids=$(docker image ls -q --no-trunc --filter "label=unidesk.incarnation=$incarnation" | sort -u)
+	ids=$(docker image ls -q --no-trunc --filter "reference=unidesk-cache/$project" | sort -u)
 	[ -z "$ids" ] || xargs docker image rm -f <<<"$ids" >/dev/null
 	rm -rf "$work"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP
 
 psql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 "$@"; }
 sql() { psql -c "$1"; }
@@ -73,6 +77,8 @@ is()
 	got=$(sql "$2") || return
 	[ "$got" = "$1" ] || { printf '  wanted "%s", got "%s": %s\n' "$1" "$got" "$2"; return 1; }
 }
+
+same() { [ "$1" = "$2" ] || { printf '  wanted "%s", got "%s"\n' "$1" "$2"; return 1; }; }
 
 # within SECONDS COMMAND...: tried until it succeeds.
 within()
@@ -144,7 +150,7 @@ submit()
 {
 	sql_user -v script="$1" -v code="$code" -v env="$environment" -v code_url="$url/code.git" \
 		-v env_url="$url/env.git" <<-SQL
-		SELECT unidesk.submit_task(project => 'path', code_repo_url => :'code_url', code_commit_id => :'code',
+		SELECT unidesk.submit_task(project => '$project', code_repo_url => :'code_url', code_commit_id => :'code',
 			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => 'env/Dockerfile',
 			command => ARRAY['sh', '-c', :'script'], cpus => 0.1, memory => 67108864${2:+, $2});
 	SQL
@@ -158,7 +164,7 @@ ended_as() { is "$2" "SELECT state FROM unidesk.tasks WHERE id = $1"; }
 # ends_in TASK STATE [SECONDS]: waits by the function made for that.
 ends_in()
 {
-	local got='' limit=$((SECONDS + ${3:-60}))
+	local got='' limit=$((SECONDS + ${3:-30}))
 	while [ "$SECONDS" -lt "$limit" ]; do
 		got=$(sql_user -c "SELECT unidesk.wait_task($1, '10 s')") || return
 		case $got in succeeded | failed | cancelled | skipped) break ;; esac
@@ -186,7 +192,7 @@ counts_to()
 	wanted=$(seq "$2" | tr '\n' ' ')
 	is "$wanted" "SELECT translate(convert_from(string_agg(bytes, '' ORDER BY \"offset\"), 'UTF8'), E'\\n', ' ') FROM unidesk.task_log($1)" &&
 		is 1 "SELECT count(DISTINCT attempt) FROM unidesk.task_log($1)" &&
-		is 1 "SELECT attempt FROM unidesk.tasks WHERE id = $1"
+		is 1 "SELECT attempts FROM unidesk.tasks WHERE id = $1"
 }
 
 nothing_on_node()
@@ -224,11 +230,11 @@ END
 code=$(commit code)
 environment=$(commit env)
 
-psql <<-'SQL' >/dev/null || exit 1
+psql <<-SQL >/dev/null || exit 1
 	ALTER ROLE unidesk_bridge LOGIN;
 	SELECT unidesk.create_user('ada');
-	SELECT unidesk.create_project('path');
-	SELECT unidesk.add_member('path', 'ada', 'member');
+	SELECT unidesk.create_project('$project');
+	SELECT unidesk.add_member('$project', 'ada', 'member');
 SQL
 (umask 077 && sql "SELECT unidesk.create_node('here')" >"$work/token")
 incarnation=$(sql "SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation")
@@ -248,20 +254,20 @@ fi
 task=$(submit 'cat hello /built; echo "$FROM_IMAGE $SEED $UNIDESK_TASK $UNIDESK_PROJECT $UNIDESK_NODE"; pwd; printf "\000\377\376end"; printf "to stderr" >&2; echo kept > /output/file' \
 	"environment => '{\"SEED\": \"7\"}'")
 check 'a task succeeds' ends_in "$task" succeeded 120
-wanted=$(printf 'hello from the code\nbuilt\n%s 7 %s path here\n/workspace\n\000\377\376end' "$(basename "$work")" "$task" | od -An -v -tx1 | tr -d ' \n')
+wanted=$(printf 'hello from the code\nbuilt\n%s 7 %s %s here\n/workspace\n\000\377\376end' "$(basename "$work")" "$task" "$project" | od -An -v -tx1 | tr -d ' \n')
 # Bash drops the NUL from a variable, od has read it from the pipe.
-check 'its output is stored byte for byte' test "$(log_hex "$task" stdout)" = "$wanted"
-check 'its error output too' test "$(log_hex "$task" stderr)" = "$(printf 'to stderr' | od -An -v -tx1 | tr -d ' \n')"
+check 'its output is stored byte for byte' same "$wanted" "$(log_hex "$task" stdout)"
+check 'its error output too' same "$(printf 'to stderr' | od -An -v -tx1 | tr -d ' \n')" "$(log_hex "$task" stderr)"
 check 'the log has no gap' is 0 "SELECT count(*) FROM (SELECT \"offset\" - coalesce(lag(\"offset\" + length(bytes)) OVER (ORDER BY \"offset\"), 0) AS gap
 	FROM unidesk.task_log($task)) s WHERE gap <> 0"
 check 'what it is made of is on record' is "0|here|$code|$environment|t" \
 	"SELECT exit_code, node, code_commit, env_commit, image_id LIKE 'sha256:%' FROM unidesk.tasks WHERE id = $task"
 check 'each stage has its time' is 'build,fetch,run,stage_in' \
 	"SELECT string_agg(key, ',' ORDER BY key) FROM unidesk.tasks, jsonb_each(stage_ms) WHERE id = $task"
-check 'there are between 2 and 4 events' is t "SELECT count(*) BETWEEN 2 AND 4 FROM unidesk.task_events WHERE task = $task"
+check 'there are between 2 and 5 events' is t "SELECT count(*) BETWEEN 2 AND 5 FROM unidesk.task_events WHERE task = $task"
 check 'container and directories are gone' within 20 nothing_on_node
 check 'nothing is held and nothing is used' is '0|0' \
-	"SELECT (SELECT count(*) FROM unidesk_data.live) + (SELECT count(*) FROM unidesk_data.held), sum(cpus_milli) FROM unidesk_data.node_use"
+	"SELECT (SELECT count(*) FROM unidesk_data.live) + (SELECT count(*) FROM unidesk_data.held), sum(used_cpus_milli + used_memory + used_gpus) FROM unidesk_data.node_use"
 
 # ---- tasks that fail -------------------------------------------------------
 

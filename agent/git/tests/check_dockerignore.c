@@ -84,6 +84,9 @@ static const Case cases[] = {
 	{"a/*\n!a/b", "a/c", "a a/b a/b/c"},
 	{"a\n!a/b\na/b/c", "a/c a/b/c a/b/c/d", "a/b a/b/d"},
 	{"! a", "", "a"},
+	/* "!x" has nothing to take back at x, so it does not count below it. */
+	{"*/a\n!x", "x/a y/a", "x x/b"},
+	{"*\n*/a\n!x", "y", "x x/a x/b"},
 	{"*\n! a", "b", "a"},
 	{"a\r\nb\r\n", "a b", "c"},
 	{"\xef\xbb\xbf" "a", "a", "b"},
@@ -129,7 +132,7 @@ END_TEST
 
 START_TEST(malformed)
 {
-	static const char *const bad[] = {"[a", "a\\", "[", "x[^", "[a-"};
+	static const char *const bad[] = {"[a", "a\\", "[", "x[^", "[a-", "!", "a\n! \nb"};
 	UdError		err = {0};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -1,0 +1,568 @@
+/*
+ * check_session.c
+ *	  The protocol without a network: frames in, frames out, on a real data
+ *	  directory; and that directory against what a hostile task may do to it.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/attempt.h"
+#include "agent/json.h"
+#include "agent/lease.h"
+#include "agent/remove_tree.h"
+#include "agent/session.h"
+#include "common/log.h"
+#include "common/run_files.h"
+
+#define INCARNATION INT64_C(0x00f3a1b2c3d4e5f6)
+#define WELCOME "{\"incarnation\":\"00f3a1b2c3d4e5f6\",\"node\":\"n1\",\"limits\":{\"beat_s\":15,\"report_repeat_s\":0.05}}"
+#define SESSION_NUMBER 42
+
+static char directory[64];
+static AgentConfig config;
+static Agent agent;
+static Session session;
+static UdBuf frame;
+static UdError err;
+
+static void
+setup(void)
+{
+	ud_log_setup("check_session", UD_LOG_ERROR + 1);
+	strcpy(directory, "/tmp/check_session.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	memset(&agent, 0, sizeof(agent));
+	agent.config = &config;
+	pthread_mutex_init(&agent.lock, NULL);
+	pthread_cond_init(&agent.changed, NULL);
+	ck_assert_msg(data_open(&agent.data, directory, ud_strdup(directory), 0, "/bin/true", &err) == 0, "%s", err.message);
+	session_init(&session, &agent);
+	session_open(&session);
+}
+
+static void
+teardown(void)
+{
+	for (Attempt *attempt = agent.attempts; attempt != NULL; attempt = attempt->next)
+		attempt->gone = true;
+	attempt_sweep(&agent, NULL, NULL);
+	session_release(&session);
+	ud_buf_release(&frame);
+	data_close(&agent.data);
+	ck_assert_int_eq(remove_tree(AT_FDCWD, directory), 0);
+}
+
+static int
+deliver(int type, int state, int flags, const Fence *fence, uint32_t sequence, int64_t value, const char *body)
+{
+	UdBuf		bytes = {0};
+	UdEnvelope	envelope = {
+		.type = (uint16_t) type,
+		.state = (uint8_t) state,
+		.flags = (uint8_t) flags,
+		.incarnation = fence ? fence->incarnation : 0,
+		.task = fence ? fence->task : 0,
+		.attempt = fence ? fence->attempt : 0,
+		.sequence = sequence,
+		.value = value,
+	};
+	UdHeader	header = {
+		.version = UD_PROTOCOL_VERSION,
+		.message_count = 1,
+		.session = SESSION_NUMBER,
+	};
+	int			result;
+
+	ud_buf_reserve(&bytes, UD_HEADER_BYTES);
+	bytes.len = UD_HEADER_BYTES;
+	session_append_message(&bytes, &envelope, body, strlen(body));
+	header.frame_bytes = (uint32_t) bytes.len;
+	ud_header_write(bytes.data, &header);
+	result = session_receive(&session, bytes.data, bytes.len, &err);
+	ud_buf_release(&bytes);
+	return result;
+}
+
+/* The next frame's only or first message; type 0 when there is no frame. */
+static UdEnvelope
+next(const uint8_t **body)
+{
+	UdFrameReader reader;
+	UdEnvelope	envelope = {0};
+	int64_t		again_us;
+
+	ud_buf_reset(&frame);
+	if (!session_next_frame(&session, &frame, &again_us))
+	{
+		if (again_us == 0)
+			return envelope;
+		usleep((useconds_t) again_us + 1000);
+		if (!session_next_frame(&session, &frame, &again_us))
+			return envelope;
+	}
+	ck_assert_int_eq(ud_frame_begin(&reader, frame.data, frame.len), 0);
+	ck_assert_int_eq(ud_frame_next(&reader, &envelope, body), 1);
+	return envelope;
+}
+
+static void
+welcome(void)
+{
+	const uint8_t *body;
+
+	ck_assert_uint_eq(next(&body).type, UD_MSG_HELLO);
+	ck_assert_int_eq(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, WELCOME), 0);
+}
+
+static Attempt *
+add(int64_t task, int state)
+{
+	Fence		fence = {INCARNATION, task, 1};
+	Attempt    *attempt = attempt_add(&agent, &fence, "n1");
+
+	attempt->state = state;
+	attempt->report_dirty = true;
+	return attempt;
+}
+
+START_TEST(hello_comes_first_and_alone)
+{
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	struct json_object *hello;
+	struct json_object *list;
+	UdHeader	header;
+
+	add(7, UD_ATTEMPT_RUNNING);
+	session_tick(&session);
+	envelope = next(&body);
+	ck_assert_uint_eq(envelope.type, UD_MSG_HELLO);
+	ud_header_read(frame.data, &header);
+	ck_assert_uint_eq(header.session, 0);
+	ck_assert_uint_eq(header.message_count, 1);
+	hello = json_parse_object(body, envelope.body_bytes, &err);
+	ck_assert_ptr_nonnull(hello);
+	ck_assert(json_object_object_get_ex(hello, "attempts", &list));
+	ck_assert_str_eq(json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN),
+					 "[{\"incarnation\":\"00f3a1b2c3d4e5f6\",\"task\":7,\"attempt\":1,\"state\":\"running\"}]");
+	json_object_put(hello);
+	/* Nothing more before the welcome, then a beat and a report. */
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert_int_eq(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, WELCOME), 0);
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, UD_MSG_BEAT);
+	ud_header_read(frame.data, &header);
+	ck_assert_uint_eq(header.session, SESSION_NUMBER);
+	ck_assert_uint_eq(header.message_count, 2);
+}
+
+END_TEST
+
+START_TEST(protocol_errors_close)
+{
+	uint8_t		bytes[UD_HEADER_BYTES + UD_ENVELOPE_BYTES] = {0};
+
+	ck_assert_int_lt(deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, NULL, 0, 0, ""), 0);
+	ck_assert_int_lt(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, "{}"), 0);
+	ck_assert_int_lt(session_receive(&session, bytes, 0, &err), 0);
+	ck_assert_int_lt(session_receive(&session, bytes, sizeof(bytes), &err), 0);
+	welcome();
+	ck_assert_int_lt(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, WELCOME), 0);
+}
+
+END_TEST
+
+START_TEST(unknown_types_are_answered)
+{
+	const uint8_t *body;
+
+	welcome();
+	ck_assert_int_eq(deliver(4711, 0, 0, NULL, 0, 0, "{}"), 0);
+	ck_assert_uint_eq(next(&body).type, UD_MSG_AGENT_ERROR);
+	ck_assert_int_eq(deliver(UD_MSG_CREDENTIAL, 0, 0, NULL, 0, 0, ""), 0);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
+START_TEST(reports_repeat_until_the_server_is_as_far)
+{
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+
+	welcome();
+	envelope = next(&body);
+	ck_assert_uint_eq(envelope.type, UD_MSG_REPORT);
+	ck_assert_uint_eq(envelope.state, UD_ATTEMPT_RUNNING);
+	ck_assert_uint_eq(envelope.sequence, 1);
+	ck_assert_uint_eq(next(&body).type, 0);
+	/* The server is behind: repeated with a higher number. */
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_ACCEPTED, 0, &attempt->fence, 1, 0, "");
+	usleep(60000);
+	ck_assert_uint_eq(next(&body).sequence, 2);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_RUNNING, 0, &attempt->fence, 2, 0, "");
+	usleep(60000);
+	ck_assert_uint_eq(next(&body).type, 0);
+	/* A changed state is reported; an answer to an older report is not its. */
+	agent_lock(&agent);
+	attempt_set_state(attempt, UD_ATTEMPT_SUCCEEDED);
+	agent_unlock(&agent);
+	ck_assert_uint_eq(next(&body).sequence, 3);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_RUNNING, 0, &attempt->fence, 2, 0, "");
+	usleep(60000);
+	ck_assert_uint_eq(next(&body).sequence, 4);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_LOST, UD_FLAG_REMOVE, &attempt->fence, 4, 0, "");
+	ck_assert(attempt->remove_acked);
+	usleep(60000);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
+START_TEST(remove_waits_for_the_end_and_stale_discards)
+{
+	const uint8_t *body;
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+
+	welcome();
+	next(&body);
+	/* A server that says remove while it runs is not obeyed blindly. */
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_RUNNING, UD_FLAG_REMOVE, &attempt->fence, 1, 0, "");
+	ck_assert(!attempt->remove_acked);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_RUNNING, UD_FLAG_STALE, &attempt->fence, 1, 0, "");
+	ck_assert(attempt->discard);
+	ck_assert(atomic_load(&attempt->interrupt));
+	usleep(60000);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
+START_TEST(other_incarnations_and_nodes_are_held)
+{
+	const uint8_t *body;
+	Fence		other = {INCARNATION + 1, 1, 1};
+	Fence		ours = {INCARNATION, 2, 1};
+	Attempt    *first = attempt_add(&agent, &other, "n1");
+	Attempt    *second = attempt_add(&agent, &ours, "n2");
+
+	first->state = UD_ATTEMPT_RUNNING;
+	second->state = UD_ATTEMPT_RUNNING;
+	welcome();
+	ck_assert(first->held);
+	ck_assert(second->held);
+	ck_assert_uint_eq(next(&body).type, 0);
+	/* Asked about by its own fence it is stopped. */
+	deliver(UD_MSG_DESIRED, UD_WANT_STOP, 0, &other, 0, 5, "{\"final\":\"cancelled\"}");
+	ck_assert(first->stop_wanted);
+	ck_assert(!second->stop_wanted);
+	/* An order to run for another incarnation is refused. */
+	other.task = 9;
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &other, 0, 6, "{}");
+	ck_assert_uint_eq(next(&body).type, UD_MSG_AGENT_ERROR);
+	ck_assert_int_eq(agent.attempt_count, 2);
+}
+
+END_TEST
+
+START_TEST(older_revisions_are_ignored)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+
+	welcome();
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &attempt->fence, 0, 10, "{\"grace_s\":11}");
+	ck_assert_double_eq(attempt->grace_s, 11);
+	deliver(UD_MSG_DESIRED, UD_WANT_STOP, 0, &attempt->fence, 0, 9, "{\"final\":\"cancelled\"}");
+	ck_assert(!attempt->stop_wanted);
+	ck_assert_int_eq(session.last_rev, 10);
+	/* A full list counts as seen when it is complete. */
+	deliver(UD_MSG_DESIRED_FULL, 0, 0, NULL, 2, 20, "");
+	ck_assert_int_eq(session.last_rev, 10);
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &attempt->fence, 0, 12, "{}");
+	ck_assert_int_eq(session.last_rev, 10);
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &attempt->fence, 0, 13, "{}");
+	ck_assert_int_eq(session.last_rev, 20);
+	/* What runs and is not named goes on. */
+	deliver(UD_MSG_DESIRED_FULL, 0, 0, NULL, 0, 30, "");
+	ck_assert_int_eq(session.last_rev, 30);
+	ck_assert(!attempt->discard && !attempt->stop_wanted);
+}
+
+END_TEST
+
+START_TEST(only_our_beats_renew_leases)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+	const uint8_t *body;
+	UdControl	control;
+	UdBuf		bytes = {0};
+	UdEnvelope	beat;
+
+	attempt->ran = true;
+	attempt->lease_s.set = true;
+	attempt->lease_s.value = 100;
+	ck_assert_int_eq(data_make_attempt(&agent.data, attempt->name, &err), 0);
+	welcome();
+	session_tick(&session);
+	beat = next(&body);
+	ck_assert_uint_eq(beat.type, UD_MSG_BEAT);
+	deliver(UD_MSG_BEAT_ACK, 0, 0, NULL, beat.sequence + 1, 0, "");
+	deliver(UD_MSG_BEAT_ACK, 0, 0, NULL, 0, 0, "");
+	ck_assert_int_eq(data_read_run(&agent.data, attempt->name, UD_RUN_CONTROL, 200, &bytes, &err), UD_ENOENT);
+	deliver(UD_MSG_BEAT_ACK, 0, 0, NULL, beat.sequence, 0, "");
+	ck_assert_int_eq(data_read_run(&agent.data, attempt->name, UD_RUN_CONTROL, 200, &bytes, &err), 0);
+	ck_assert_uint_eq(bytes.len, sizeof(control));
+	memcpy(&control, bytes.data, sizeof(control));
+	ck_assert_int_eq(control.deadline_boot_ns, agent.lease_base_ns + 40 * NS_PER_S);
+	ck_assert_int_le(agent.lease_base_ns, clock_boot_ns());
+	ck_assert_int_ge(data_alive_age_s(directory), 0);
+	ud_buf_release(&bytes);
+}
+
+END_TEST
+
+/* A log of count bytes in records of 1000. */
+static void
+write_log(Attempt *attempt, int count)
+{
+	char		path[200];
+	int			fd;
+
+	ck_assert_int_eq(data_make_attempt(&agent.data, attempt->name, &err), 0);
+	snprintf(path, sizeof(path), "%s/run/%s/log", directory, attempt->name);
+	fd = open(path, O_WRONLY | O_CREAT, 0644);
+	for (int offset = 0; offset < count; offset += 1000)
+	{
+		struct
+		{
+			UdLogRecord record;
+			char		payload[1000];
+		}			all = {0};
+
+		all.record.magic = UD_LOG_RECORD_MAGIC;
+		all.record.length = 1000;
+		all.record.offset = (uint64_t) offset;
+		all.record.stream = UD_LOG_STDOUT;
+		ck_assert_int_eq(write(fd, &all, sizeof(UdLogRecord) + 1000), sizeof(UdLogRecord) + 1000);
+	}
+	close(fd);
+	attempt->ran = true;
+}
+
+START_TEST(logs_ask_first_and_keep_to_the_credit)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	int64_t		sent = 0;
+
+	write_log(attempt, 100000);
+	welcome();
+	next(&body);
+	envelope = next(&body);
+	ck_assert_uint_eq(envelope.type, UD_MSG_LOG);
+	ck_assert_uint_eq(envelope.state, UD_LOG_STDOUT);
+	ck_assert_int_eq(envelope.value, 0);
+	ck_assert_uint_eq(next(&body).type, 0);
+	/* The server has 50 500 bytes already and allows 2 000 more. */
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 2000, 50500, "");
+	envelope = next(&body);
+	ck_assert_int_eq(envelope.value, 50500);
+	ck_assert_uint_eq(envelope.body_bytes, 2000);
+	ck_assert_uint_eq(next(&body).type, 0);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 0, 52500, "");
+	ck_assert_uint_eq(next(&body).type, 0);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 1000000, 52500, "");
+	envelope = next(&body);
+	ck_assert_int_eq(envelope.value, 52500);
+	sent = envelope.value + envelope.body_bytes;
+	ck_assert_int_eq(sent, 100000);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
+START_TEST(removed_when_result_and_log_are_acknowledged)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
+	const uint8_t *body;
+
+	write_log(attempt, 2000);
+	attempt->ended = true;
+	welcome();
+	next(&body);
+	next(&body);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_SUCCEEDED, UD_FLAG_REMOVE, &attempt->fence, 1, 0, "");
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert(!attempt->remove_now);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 4096, 1500, "");
+	ck_assert_uint_eq(next(&body).type, UD_MSG_LOG);
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert(!attempt->remove_now);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 4096, 2000, "");
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert(attempt->remove_now);
+}
+
+END_TEST
+
+START_TEST(random_frames_never_break_the_session)
+{
+	uint8_t		bytes[200];
+	const uint8_t *body;
+
+	srandom((unsigned) _i);
+	add(1, UD_ATTEMPT_RUNNING);
+	welcome();
+	for (int i = 0; i < 200; i++)
+	{
+		size_t		len = UD_HEADER_BYTES + UD_ENVELOPE_BYTES + (size_t) random() % 60;
+		UdHeader	header = {
+			.version = UD_PROTOCOL_VERSION,
+			.message_count = (uint16_t) (1 + random() % 2),
+			.frame_bytes = (uint32_t) len,
+			.session = SESSION_NUMBER,
+		};
+		UdEnvelope	envelope = {
+			.type = (uint16_t) (random() % 2 ? 129 + random() % 12 : random()),
+			.state = UD_WANT_REMOVE,
+			.flags = (uint8_t) random(),
+			.body_bytes = (uint32_t) (len - UD_HEADER_BYTES - UD_ENVELOPE_BYTES - (size_t) random() % 2),
+			.incarnation = random() % 2 ? INCARNATION : random(),
+			.task = random() % 3,
+			.attempt = (int32_t) (random() % 3),
+			.sequence = (uint32_t) random(),
+			.value = random() - RAND_MAX / 2,
+		};
+
+		for (size_t at = 0; at < sizeof(bytes); at++)
+			bytes[at] = (uint8_t) random();
+		ud_header_write(bytes, &header);
+		ud_envelope_write(bytes + UD_HEADER_BYTES, &envelope);
+		if (session_receive(&session, bytes, len, &err) < 0)
+			ck_assert_str_ne(err.message, "");
+		next(&body);
+	}
+}
+
+END_TEST
+
+START_TEST(hostile_run_directories)
+{
+	const char *name = "00000000-1-1";
+	char		path[200];
+	char		victim[200];
+	UdBuf		bytes = {0};
+	struct stat info;
+	int			fd;
+
+	ck_assert_int_eq(data_make_attempt(&agent.data, name, &err), 0);
+	snprintf(victim, sizeof(victim), "%s/victim", directory);
+	fd = open(victim, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(write(fd, "secret", 6), 6);
+	close(fd);
+	/* Links where the agent reads and writes. */
+	snprintf(path, sizeof(path), "%s/run/%s/exit", directory, name);
+	ck_assert_int_eq(symlink(victim, path), 0);
+	ck_assert_int_lt(data_read_run(&agent.data, name, "exit", 100, &bytes, &err), 0);
+	snprintf(path, sizeof(path), "%s/run/%s/.control.new", directory, name);
+	ck_assert_int_eq(symlink(victim, path), 0);
+	ck_assert_int_eq(data_write_run(&agent.data, name, "control", "x", 1, &err), 0);
+	snprintf(path, sizeof(path), "%s/run/%s/control", directory, name);
+	ck_assert_int_eq(lstat(path, &info), 0);
+	ck_assert(S_ISREG(info.st_mode));
+	ck_assert_int_eq(stat(victim, &info), 0);
+	ck_assert_int_eq(info.st_size, 6);
+	/* A pipe nobody writes to must not hold the agent. */
+	snprintf(path, sizeof(path), "%s/run/%s/log", directory, name);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert_int_lt(data_open_run(&agent.data, name, "log", &fd, &err), 0);
+	/* Too long is an error, not memory. */
+	ck_assert_int_lt(data_read_run(&agent.data, name, "control", 0, &bytes, &err), 0);
+	ud_buf_release(&bytes);
+	/* A link in the tree goes, what it leads to stays. */
+	snprintf(path, sizeof(path), "%s/tree/%s/out", directory, name);
+	ck_assert_int_eq(symlink(directory, path), 0);
+	ck_assert_int_eq(data_remove_attempt(&agent.data, name, &err), 0);
+	ck_assert_int_eq(stat(victim, &info), 0);
+	ck_assert_int_lt(data_open_run(&agent.data, name, "log", &fd, &err), 0);
+	ck_assert_int_eq(data_remove_attempt(&agent.data, name, &err), 0);
+}
+
+END_TEST
+
+START_TEST(trees_of_any_depth_are_removed)
+{
+	const char *name = "00000000-1-1";
+	int			depth = 3000;
+	int			at;
+
+	ck_assert_int_eq(data_make_attempt(&agent.data, name, &err), 0);
+	at = openat(agent.data.tree_fd, name, O_DIRECTORY);
+	for (int i = 0; i < depth; i++)
+	{
+		int			below;
+
+		ck_assert_int_eq(mkdirat(at, "d", 0700), 0);
+		ck_assert_int_eq(mkdirat(at, ".unidesk-remove-0", 0700), 0);
+		below = openat(at, "d", O_DIRECTORY);
+		close(at);
+		at = below;
+	}
+	close(at);
+	ck_assert_msg(data_remove_attempt(&agent.data, name, &err) == 0, "%s", err.message);
+	ck_assert_int_lt(openat(agent.data.tree_fd, name, O_DIRECTORY), 0);
+	ck_assert_int_eq(errno, ENOENT);
+}
+
+END_TEST
+
+START_TEST(one_agent_per_data_directory)
+{
+	DataDir		second;
+
+	ck_assert_int_eq(data_open(&second, directory, NULL, 0, "/bin/true", &err), UD_EEXIST);
+	ck_assert_ptr_nonnull(strstr(err.message, "another agent"));
+	data_close(&second);
+}
+
+END_TEST
+
+int
+main(void)
+{
+	Suite	   *suite = suite_create("session");
+	TCase	   *tests = tcase_create("session");
+	SRunner    *runner;
+	int			failed;
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, hello_comes_first_and_alone);
+	tcase_add_test(tests, protocol_errors_close);
+	tcase_add_test(tests, unknown_types_are_answered);
+	tcase_add_test(tests, reports_repeat_until_the_server_is_as_far);
+	tcase_add_test(tests, remove_waits_for_the_end_and_stale_discards);
+	tcase_add_test(tests, other_incarnations_and_nodes_are_held);
+	tcase_add_test(tests, older_revisions_are_ignored);
+	tcase_add_test(tests, only_our_beats_renew_leases);
+	tcase_add_test(tests, logs_ask_first_and_keep_to_the_credit);
+	tcase_add_test(tests, removed_when_result_and_log_are_acknowledged);
+	tcase_add_loop_test(tests, random_frames_never_break_the_session, 0, 20);
+	tcase_add_test(tests, hostile_run_directories);
+	tcase_add_test(tests, trees_of_any_depth_are_removed);
+	tcase_add_test(tests, one_agent_per_data_directory);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
