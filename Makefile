@@ -54,8 +54,12 @@ units: programs
 	@failed=0; for folder in $(PROGRAMS); do \
 	    $(MAKE) $(QUIET) -C $$folder check || failed=1; done; exit $$failed
 
+# Inside a container there is no sanitizer's library: there init is the usual one.
 asan:
-	@$(MAKE) $(QUIET) VARIANT=asan units
+	@$(MAKE) $(QUIET) -C init VARIANT=release
+	@UNIDESK_INIT=$(CURDIR)/build/release/init/unidesk-init \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/tools/lsan.supp:print_suppressions=0 \
+	    $(MAKE) $(QUIET) VARIANT=asan units
 
 # ---- habits ----------------------------------------------------------------
 

@@ -40,7 +40,9 @@ make_mounts(const DockerCreate *create)
 		struct json_object *object = json_object_new_object();
 		struct json_object *options = json_object_new_object();
 
-		json_set_text(options, "Propagation", "rprivate");
+		/* The engine refuses rprivate for sources below its own root, where
+		 * volumes lie. */
+		json_set_text(options, "Propagation", "rslave");
 		json_set_text(object, "Type", "bind");
 		json_set_text(object, "Source", mount->source);
 		json_set_text(object, "Target", mount->target);

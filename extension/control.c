@@ -48,6 +48,7 @@ unidesk_cancel_task(PG_FUNCTION_ARGS)
 	int64		task_id;
 	UnideskLive live;
 	UnideskActor actor = {UNIDESK_ACTOR_ACCOUNT, 0};
+	UnideskDoor *door;
 	bool		own;
 	int			state;
 
@@ -62,10 +63,12 @@ unidesk_cancel_task(PG_FUNCTION_ARGS)
 	actor.id = unidesk_caller_account();
 	if (unidesk_live_lock(task_id, true, &live) == UNIDESK_LOCKED)
 	{
+		door = unidesk_door_open();
 		if (live.state == UNIDESK_TASK_ACTIVE)
-			unidesk_attempt_stop(&live, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
+			unidesk_attempt_stop(door, &live, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
 		else
-			unidesk_task_move(&live, UNIDESK_TASK_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
+			unidesk_task_move(door, &live, UNIDESK_TASK_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
+		unidesk_door_close(door);
 	}
 	state = task_state(task_id, &own);
 	SPI_finish();

@@ -4,6 +4,11 @@
  *	  state goes through these functions, which write the row, the event and
  *	  the reason in one transaction and force a synchronous commit.
  *
+ * A door is opened for one call, moves are made on rows that are locked and
+ * read (UnideskLive), and closing it writes all of them with a few statements
+ * over arrays: a batch of a hundred reports costs little more than one.  Rows
+ * must outlive the door; what a move did is visible in them at once.
+ *
  * All expect an open SPI connection and run as the owner.
  */
 #ifndef UNIDESK_DOOR_H
@@ -36,8 +41,14 @@ typedef struct UnideskLive
 	int			user_failures;
 	int			infra_failures;
 	int			on_lost;		/* UnideskOnLost */
+	int32		excluded_node;
+	TimestampTz not_before;		/* set by a requeue; 0: none */
 	TimestampTz placed_at;		/* 0 for NULL */
 	TimestampTz started_at;
+	TimestampTz state_at;
+	bool		needs_order;	/* a stop that the worker has to number */
+	bool		requeued;
+	bool		dirty;			/* the door has to write it */
 } UnideskLive;
 
 typedef enum UnideskLock
@@ -49,15 +60,26 @@ typedef enum UnideskLock
 
 /* Lock a task's live row.  Waits only when wait is true. */
 extern UnideskLock unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live);
+/* The same for many tasks, without waiting; ids ascending and distinct. */
+extern void unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks);
+
+typedef struct UnideskDoor UnideskDoor;
+
+extern UnideskDoor *unidesk_door_open(void);
+/* Write everything that went through; the door stays open. */
+extern void unidesk_door_flush(UnideskDoor *door);
+/* The same, and it is over. */
+extern void unidesk_door_close(UnideskDoor *door);
 
 /*
  * Move the attempt of a locked row to a state that its agent reported or the
  * worker decided; walks the path and, at a terminal state, ends the attempt
  * and decides what becomes of the task.  confirmed: nothing of the attempt
  * runs any more, its allocation is free; else it becomes a row of held.
- * Returns false when the machine has no such walk; nothing is changed then.
+ * The report must outlive the door.  Returns false when the machine has no
+ * such walk; nothing is changed then.
  */
-extern bool unidesk_attempt_move(UnideskLive *live, int to, const UnideskReport *report,
+extern bool unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *report,
 								 bool confirmed, int by, UnideskActor actor);
 
 /*
@@ -65,12 +87,12 @@ extern bool unidesk_attempt_move(UnideskLive *live, int to, const UnideskReport 
  * final.  The worker makes the order.  False when it is too late (finishing)
  * or a stop is already under way.
  */
-extern bool unidesk_attempt_stop(UnideskLive *live, int final, int reason, int by, UnideskActor actor);
+extern bool unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason, int by, UnideskActor actor);
 
 /* Move a task that has no live attempt; a terminal state removes the live row. */
-extern void unidesk_task_move(UnideskLive *live, int to, int reason, int by, UnideskActor actor);
+extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int by, UnideskActor actor);
 
-/* Move a node's status; nothing happens when it has it already. */
+/* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
 /* Something worth knowing about a node. */
 extern void unidesk_node_event(int32 node_id, const char *what, const char *data, UnideskActor actor);

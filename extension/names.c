@@ -4,7 +4,9 @@
  */
 #include "unidesk.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "common/protocol.h"
@@ -129,4 +131,25 @@ Datum
 unidesk_reason_text(PG_FUNCTION_ARGS)
 {
 	return name_datum(fcinfo, reason_name);
+}
+
+PG_FUNCTION_INFO_V1(unidesk_steps);
+
+/* unidesk._steps(steps bytea): names of attempt states, a byte each. */
+Datum
+unidesk_steps(PG_FUNCTION_ARGS)
+{
+	bytea	   *steps = PG_GETARG_BYTEA_PP(0);
+	int			count = VARSIZE_ANY_EXHDR(steps);
+	Datum	   *names = palloc(sizeof(Datum) * (count + 1));
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		const char *name = ud_attempt_state_name((uint8) VARDATA_ANY(steps)[i]);
+
+		if (name != NULL)
+			names[n++] = CStringGetTextDatum(name);
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
 }

@@ -453,15 +453,17 @@ static void
 hold_poisoned(void)
 {
 	UnideskActor actor = {UNIDESK_ACTOR_SYSTEM, 0};
+	UnideskDoor *door = unidesk_door_open();
 	UnideskLive live;
 
 	if (poisoned != 0 && unidesk_live_lock(poisoned, false, &live) == UNIDESK_LOCKED &&
 		live.state == UNIDESK_TASK_QUEUED)
 	{
-		unidesk_task_move(&live, UNIDESK_TASK_HELD, UD_REASON_SYS_POISONED, UNIDESK_BY_WORKER, actor);
+		unidesk_task_move(door, &live, UNIDESK_TASK_HELD, UD_REASON_SYS_POISONED, UNIDESK_BY_WORKER, actor);
 		ereport(WARNING,
 				(errmsg("task %lld is held: it alone made the scheduler fail", (long long) poisoned)));
 	}
+	unidesk_door_close(door);
 	poisoned = 0;
 }
 

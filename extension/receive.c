@@ -19,16 +19,6 @@
 
 #define BATCH_MAX 10000
 
-/* A message whose row is held, and those of its task and connection behind it:
- * offered again together, or their order would be lost. */
-typedef struct BusyTask
-{
-	int32		conn;
-	int64		task;
-} BusyTask;
-
-static BusyTask busy;
-
 void
 unidesk_out(ReturnSetInfo *result, const UnideskOut *out)
 {
@@ -79,8 +69,6 @@ unidesk_out_busy(ReturnSetInfo *result, const UnideskMessage *message)
 	out.kind = UNIDESK_OUT_BUSY;
 	out.sequence = message->number;
 	unidesk_out(result, &out);
-	busy.conn = message->conn;
-	busy.task = message->task;
 }
 
 void
@@ -216,12 +204,6 @@ same_log(const UnideskMessage *a, const UnideskMessage *b)
 		a->incarnation == b->incarnation && a->task == b->task && a->attempt == b->attempt;
 }
 
-static bool
-is_behind_busy(const UnideskMessage *m)
-{
-	return m->task != 0 && m->task == busy.task && m->conn == busy.conn;
-}
-
 /* Handle messages[i] and those that belong to it; returns how many. */
 static int
 take_messages(ReturnSetInfo *result, HTAB *sessions, int32 bridge_id,
@@ -237,16 +219,14 @@ take_messages(ReturnSetInfo *result, HTAB *sessions, int32 bridge_id,
 	}
 	while (m->type == UD_MSG_LOG && i + run < count && same_log(m, &messages[i + run]))
 		run++;
+	/* Reports go together, whoever sent them. */
+	while (m->type == UD_MSG_REPORT && i + run < count && messages[i + run].type == UD_MSG_REPORT &&
+		   session_is_current(sessions, &messages[i + run]))
+		run++;
 	if (!session_is_current(sessions, m))
 	{
 		unidesk_out_close(result, m, UD_CLOSE_SUPERSEDED, "this session is over");
-		return run;
-	}
-	if (is_behind_busy(m))
-	{
-		for (int k = 0; k < run; k++)
-			unidesk_out_busy(result, &messages[i + k]);
-		return run;
+		return m->type == UD_MSG_REPORT ? 1 : run;
 	}
 	switch (m->type)
 	{
@@ -257,7 +237,7 @@ take_messages(ReturnSetInfo *result, HTAB *sessions, int32 bridge_id,
 			unidesk_take_beat(result, m);
 			break;
 		case UD_MSG_REPORT:
-			unidesk_take_report(result, m);
+			unidesk_take_reports(result, m, run);
 			break;
 		case UD_MSG_LOG:
 			unidesk_take_log(result, m, run);
@@ -291,7 +271,6 @@ unidesk_bridge_receive(PG_FUNCTION_ARGS)
 	messages = palloc0(sizeof(UnideskMessage) * batch.count);
 	for (int i = 0; i < batch.count; i++)
 		read_message(&batch, i, &messages[i]);
-	busy.task = 0;
 	SPI_connect();
 	sessions = load_sessions(batch.columns[1], batch.count);
 	for (int i = 0; i < batch.count;)

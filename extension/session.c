@@ -181,6 +181,8 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 	static SPIPlanPtr again_plan;
 	UnideskArgs args = {0};
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, node_id};
+	UnideskLive *lives;
+	UnideskDoor *door = unidesk_door_open();
 	int64	   *tasks;
 	uint64		count;
 
@@ -193,20 +195,21 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 							" WHERE i.incarnation = l.incarnation AND i.task = l.task_id AND i.attempt = l.attempt)"
 							" ORDER BY l.task_id", &args);
 	tasks = palloc(sizeof(int64) * (count + 1));
+	lives = palloc(sizeof(UnideskLive) * (count + 1));
 	for (uint64 i = 0; i < count; i++)
 		tasks[i] = unidesk_column_int64(i, 1);
 	for (uint64 i = 0; i < count; i++)
 	{
-		UnideskLive live;
+		UnideskLive *live = &lives[i];
 		UnideskArgs again = {0};
 
-		if (unidesk_live_lock(tasks[i], false, &live) != UNIDESK_LOCKED ||
-			live.state != UNIDESK_TASK_ACTIVE || live.node_id != node_id)
+		if (unidesk_live_lock(tasks[i], false, live) != UNIDESK_LOCKED ||
+			live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id)
 			continue;
-		if (live.attempt_state == UD_ATTEMPT_STOPPING)
-			unidesk_attempt_move(&live, live.want_final, NULL, true, UNIDESK_BY_WORKER, actor);
-		else if (live.attempt_state >= UD_ATTEMPT_RUNNING)
-			unidesk_attempt_move(&live, UD_ATTEMPT_LOST, NULL, true, UNIDESK_BY_WORKER, actor);
+		if (live->attempt_state == UD_ATTEMPT_STOPPING)
+			unidesk_attempt_move(door, live, live->want_final, NULL, true, UNIDESK_BY_WORKER, actor);
+		else if (live->attempt_state >= UD_ATTEMPT_RUNNING)
+			unidesk_attempt_move(door, live, UD_ATTEMPT_LOST, NULL, true, UNIDESK_BY_WORKER, actor);
 		else
 		{
 			unidesk_arg_int64(&again, tasks[i]);
@@ -214,6 +217,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 			unidesk_note_task(tasks[i]);
 		}
 	}
+	unidesk_door_close(door);
 }
 
 /* What ended attempts held is free once the node has nothing of them. */

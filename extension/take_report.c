@@ -107,13 +107,14 @@ reachable_state(const UnideskLive *live, int state)
 }
 
 static void
-report_live(ReturnSetInfo *result, const UnideskMessage *message, UnideskLive *live, UnideskReport *report)
+report_live(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *message,
+			UnideskLive *live, UnideskReport *report)
 {
 	UnideskActor node = {UNIDESK_ACTOR_NODE, message->node_id};
 	int			state = credible_state(live, message->state, report);
 
 	state = reachable_state(live, state);
-	unidesk_attempt_move(live, state, report, true, UNIDESK_BY_AGENT, node);
+	unidesk_attempt_move(door, live, state, report, true, UNIDESK_BY_AGENT, node);
 	/* The move may have ended the attempt under another name. */
 	if (live->state != UNIDESK_TASK_ACTIVE)
 		acknowledge(result, message, message->state, UD_FLAG_REMOVE);
@@ -121,40 +122,10 @@ report_live(ReturnSetInfo *result, const UnideskMessage *message, UnideskLive *l
 		acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);
 }
 
-void
-unidesk_take_report(ReturnSetInfo *result, const UnideskMessage *message)
+/* A report about an attempt that is not the live one. */
+static void
+report_other(ReturnSetInfo *result, const UnideskMessage *message)
 {
-	UnideskReport report;
-	UnideskLive live;
-	const char *wrong;
-
-	if (message->state <= UD_ATTEMPT_ASSIGNED || message->state > UD_ATTEMPT_REJECTED)
-	{
-		unidesk_out_error(result, message, "protocol", "a report names no state that an agent may report");
-		return;
-	}
-	wrong = unidesk_report_parse(message->body, message->body_bytes, &report);
-	if (wrong != NULL)
-	{
-		unidesk_out_error(result, message, "protocol", wrong);
-		return;
-	}
-	switch (unidesk_live_lock(message->task, false, &live))
-	{
-		case UNIDESK_BUSY:
-			unidesk_out_busy(result, message);
-			return;
-		case UNIDESK_LOCKED:
-			if (live.state == UNIDESK_TASK_ACTIVE && live.attempt == message->attempt &&
-				live.incarnation == message->incarnation && live.node_id == message->node_id)
-			{
-				report_live(result, message, &live, &report);
-				return;
-			}
-			break;
-		case UNIDESK_ABSENT:
-			break;
-	}
 	if (UD_ATTEMPT_IS_TERMINAL(message->state))
 	{
 		confirm_end(message);
@@ -165,4 +136,67 @@ unidesk_take_report(ReturnSetInfo *result, const UnideskMessage *message)
 		}
 	}
 	acknowledge(result, message, message->state, UD_FLAG_STALE);
+}
+
+static void
+take_report(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *message,
+			UnideskLock lock, UnideskLive *live)
+{
+	/* The door keeps it until it is closed. */
+	UnideskReport *report = palloc(sizeof(UnideskReport));
+	const char *wrong;
+
+	if (message->state <= UD_ATTEMPT_ASSIGNED || message->state > UD_ATTEMPT_REJECTED)
+	{
+		unidesk_out_error(result, message, "protocol", "a report names no state that an agent may report");
+		return;
+	}
+	wrong = unidesk_report_parse(message->body, message->body_bytes, report);
+	if (wrong != NULL)
+		unidesk_out_error(result, message, "protocol", wrong);
+	else if (lock == UNIDESK_BUSY)
+		unidesk_out_busy(result, message);
+	else if (lock == UNIDESK_LOCKED && live->state == UNIDESK_TASK_ACTIVE && live->attempt == message->attempt &&
+			 live->incarnation == message->incarnation && live->node_id == message->node_id)
+		report_live(result, door, message, live, report);
+	else
+	{
+		/* It may ask for what the door is about to write. */
+		unidesk_door_flush(door);
+		report_other(result, message);
+	}
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+void
+unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int count)
+{
+	int64	   *ids = palloc(sizeof(int64) * count);
+	UnideskLive *lives = palloc(sizeof(UnideskLive) * count);
+	UnideskLock *locks = palloc(sizeof(UnideskLock) * count);
+	UnideskDoor *door = unidesk_door_open();
+	int			distinct = 0;
+
+	for (int i = 0; i < count; i++)
+		ids[i] = messages[i].task;
+	qsort(ids, count, sizeof(int64), compare_ids);
+	for (int i = 0; i < count; i++)
+		if (i == 0 || ids[i] != ids[distinct - 1])
+			ids[distinct++] = ids[i];
+	unidesk_live_lock_many(ids, distinct, lives, locks);
+	for (int i = 0; i < count; i++)
+	{
+		int64	   *id = bsearch(&messages[i].task, ids, distinct, sizeof(int64), compare_ids);
+
+		take_report(result, door, &messages[i], locks[id - ids], &lives[id - ids]);
+	}
+	unidesk_door_close(door);
 }

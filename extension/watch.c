@@ -110,14 +110,14 @@ unidesk_watch_contact(void)
 
 /* The lease of an attempt on a silent node is over. */
 static void
-lose(UnideskLive *live)
+lose(UnideskDoor *door, UnideskLive *live)
 {
-	UnideskReport lost;
+	UnideskReport *lost = palloc(sizeof(UnideskReport));
 
-	unidesk_report_init(&lost);
-	lost.reason = UD_REASON_NODE_LEASE_OVER;
-	unidesk_attempt_move(live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
-						 &lost, false, UNIDESK_BY_WORKER, system_actor);
+	unidesk_report_init(lost);
+	lost->reason = UD_REASON_NODE_LEASE_OVER;
+	unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
+						 lost, false, UNIDESK_BY_WORKER, system_actor);
 }
 
 static bool
@@ -128,43 +128,44 @@ is_over(TimestampTz base, int64 seconds)
 
 /* What time did to an active task; true when it moved. */
 static bool
-watch_active(const MemoryTask *task, UnideskLive *live)
+watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 {
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (task->lease_s < 0 || !is_over(unidesk_last_contact(live->node_id), task->lease_s))
 			return false;
-		lose(live);
+		lose(door, live);
 		return true;
 	}
 	if (live->want != UD_WANT_RUN)
 		return false;
 	if (live->attempt_state == UD_ATTEMPT_ASSIGNED)
 		return is_over(live->placed_at, unidesk_withdraw_after) &&
-			unidesk_attempt_stop(live, UD_ATTEMPT_REJECTED, UD_REASON_CTL_WITHDRAWN, UNIDESK_BY_WORKER, system_actor);
+			unidesk_attempt_stop(door, live, UD_ATTEMPT_REJECTED, UD_REASON_CTL_WITHDRAWN, UNIDESK_BY_WORKER, system_actor);
 	if (live->attempt_state <= UD_ATTEMPT_PREPARING)
 		return task->prepare_s > 0 && is_over(live->placed_at, task->prepare_s) &&
-			unidesk_attempt_stop(live, UD_ATTEMPT_TIMED_OUT, UD_REASON_PREP_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
+			unidesk_attempt_stop(door, live, UD_ATTEMPT_TIMED_OUT, UD_REASON_PREP_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
 	if (live->attempt_state == UD_ATTEMPT_RUNNING)
 		/* The agent ends it by itself; this is for one that does not. */
 		return task->run_s > 0 && is_over(live->started_at, (int64) task->run_s + task->grace_s + UNIDESK_RUN_SLACK_S) &&
-			unidesk_attempt_stop(live, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
+			unidesk_attempt_stop(door, live, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
 	return false;
 }
 
 /* True when the row changed: a hint will have it read again. */
 static bool
-watch_task(const MemoryTask *task)
+watch_task(UnideskDoor *door, const MemoryTask *task)
 {
-	UnideskLive live;
+	/* The door keeps it until it is closed. */
+	UnideskLive *live = palloc(sizeof(UnideskLive));
 
-	if (unidesk_live_lock(task->task_id, false, &live) != UNIDESK_LOCKED)
+	if (unidesk_live_lock(task->task_id, false, live) != UNIDESK_LOCKED)
 		return false;
-	if (live.state == UNIDESK_TASK_ACTIVE)
-		return watch_active(task, &live);
-	if (live.state == UNIDESK_TASK_QUEUED && task->queue_s > 0 && is_over(task->queued_at, task->queue_s))
+	if (live->state == UNIDESK_TASK_ACTIVE)
+		return watch_active(door, task, live);
+	if (live->state == UNIDESK_TASK_QUEUED && task->queue_s > 0 && is_over(task->queued_at, task->queue_s))
 	{
-		unidesk_task_move(&live, UNIDESK_TASK_FAILED, UD_REASON_CTL_QUEUE_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
+		unidesk_task_move(door, live, UNIDESK_TASK_FAILED, UD_REASON_CTL_QUEUE_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
 		return true;
 	}
 	return false;
@@ -175,15 +176,17 @@ unidesk_watch_deadlines(void)
 {
 	int64	   *due = palloc(sizeof(int64) * DUE_MAX);
 	int			count = unidesk_memory_due(unidesk_now(), due, DUE_MAX);
+	UnideskDoor *door = unidesk_door_open();
 
 	for (int i = 0; i < count; i++)
 	{
 		MemoryTask *task = unidesk_memory_task(due[i]);
 
 		/* Time alone may have brought it into the queue: read it again. */
-		if (task != NULL && !watch_task(task))
+		if (task != NULL && !watch_task(door, task))
 			unidesk_memory_read_tasks(due[i], due[i]);
 	}
+	unidesk_door_close(door);
 }
 
 bool

@@ -168,8 +168,10 @@ START_TEST(hostile_records_end_the_log)
 {
 	put(0, UD_LOG_STDOUT, "ok");
 	put_header(hostile[_i].magic, hostile[_i].length, hostile[_i].offset, hostile[_i].stream);
-	ck_assert_int_eq(write(file_fd, "abc", 3), 3);
-	put(5, UD_LOG_STDOUT, "more");
+	/* What follows would be good if the record were. */
+	if (hostile[_i].length > 0)
+		ck_assert_int_eq(write(file_fd, "abc", 3), 3);
+	put(hostile[_i].length > 0 ? 5 : 2, UD_LOG_STDOUT, "more");
 	expect(0, 100, "ok", UD_LOG_STDOUT);
 	expect(2, 100, "", 0);
 	expect(5, 100, "", 0);
@@ -215,6 +217,7 @@ main(void)
 	int			failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, reads_runs_of_one_stream);
 	tcase_add_test(tests, resumes_at_any_offset_and_limit);
 	tcase_add_test(tests, sees_a_file_grow_by_halves);

@@ -152,53 +152,54 @@ CREATE TABLE unidesk_data.task (
 	CONSTRAINT task_ended CHECK ((state IS NULL) = (ended_at IS NULL))
 ) PARTITION BY RANGE (id);
 CREATE INDEX ON unidesk_data.task (project_id, id);
-CREATE TABLE unidesk_data.task_first PARTITION OF unidesk_data.task FOR VALUES FROM (MINVALUE) TO (2000000) WITH (fillfactor = 75);
+CREATE TABLE unidesk_data.task_first PARTITION OF unidesk_data.task FOR VALUES FROM (MINVALUE) TO (2000000) WITH (fillfactor = 40);
 CREATE TABLE unidesk_data.task_default PARTITION OF unidesk_data.task DEFAULT;
 COMMENT ON TABLE unidesk_data.task IS 'Tasks: what was asked and how it ended; written at submit and at the end. state is NULL while the task is in live.';
-COMMENT ON TABLE unidesk_data.task_first IS 'Partition of task: the first two million ids.';
+COMMENT ON TABLE unidesk_data.task_first IS 'Partition of task: the first two million ids. The fillfactor leaves room for the rows to grow at their end.';
 COMMENT ON TABLE unidesk_data.task_default IS 'Partition of task for ids without one; the worker moves its rows.';
 
+-- Columns that never change come first: an update then logs only the rest.
 CREATE TABLE unidesk_data.live (
 	task_id		bigint PRIMARY KEY,
+	memory		bigint NOT NULL,
+	demand_hash	uuid NOT NULL,
 	project_id	integer NOT NULL,
 	owner_id	integer NOT NULL,
-	demand_hash	uuid NOT NULL,
-	priority	smallint NOT NULL,
-	state		smallint NOT NULL CHECK (state BETWEEN 1 AND 4),
-	reason		smallint NOT NULL DEFAULT 0,
 	cpus_milli	integer NOT NULL,
-	memory		bigint NOT NULL,
-	gpus		smallint NOT NULL,
-	labels		text NOT NULL,
-	not_before	timestamptz,
-	queued_at	timestamptz NOT NULL,
-	max_retries	smallint NOT NULL,
-	user_failures smallint NOT NULL DEFAULT 0,
-	infra_failures smallint NOT NULL DEFAULT 0,
-	on_lost		smallint NOT NULL,
-	lease_s		integer,
 	grace_s		integer NOT NULL,
+	lease_s		integer,
 	queue_s		integer,
 	prepare_s	integer,
 	run_s		integer,
-	seq			integer NOT NULL,
-	attempt		integer NOT NULL DEFAULT 0,
+	priority	smallint NOT NULL,
+	gpus		smallint NOT NULL,
+	max_retries	smallint NOT NULL,
+	on_lost		smallint NOT NULL,
+	labels		text NOT NULL,
+	not_before	timestamptz,
+	queued_at	timestamptz NOT NULL,
 	excluded_node integer,
+	user_failures smallint NOT NULL DEFAULT 0,
+	infra_failures smallint NOT NULL DEFAULT 0,
 	incarnation	bigint,
-	node_id		integer,
 	session		bigint,
+	gpu_mask	bigint,
+	placed_at	timestamptz,
+	node_id		integer,
+	attempt		integer NOT NULL DEFAULT 0,
+	order_no	bigint,
+	started_at	timestamptz,
+	state_at	timestamptz,
+	seq			integer NOT NULL,
+	state		smallint NOT NULL CHECK (state BETWEEN 1 AND 4),
+	reason		smallint NOT NULL DEFAULT 0,
 	attempt_state smallint,
 	phase		smallint,
 	want		smallint,
 	want_final	smallint,
 	want_reason	smallint,
-	order_no	bigint,
-	gpu_mask	bigint,
-	placed_at	timestamptz,
-	started_at	timestamptz,
-	state_at	timestamptz,
 	CONSTRAINT live_active CHECK ((state = 4) = (attempt_state IS NOT NULL AND node_id IS NOT NULL))
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE unidesk_data.live IS
 	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT.';
 
@@ -249,12 +250,12 @@ CREATE TABLE unidesk_data.task_event (
 	reason		smallint NOT NULL,
 	actor_kind	smallint NOT NULL,
 	actor_id	integer NOT NULL,
-	steps		smallint[],
+	steps		bytea,
 	data		text
 ) PARTITION BY RANGE (at);
 CREATE INDEX ON unidesk_data.task_event (task_id);
 CREATE TABLE unidesk_data.task_event_default PARTITION OF unidesk_data.task_event DEFAULT;
-COMMENT ON TABLE unidesk_data.task_event IS 'What happened to tasks, append only. steps are the attempt states walked in one report; seq counts 1, 2, … without gaps within a task.';
+COMMENT ON TABLE unidesk_data.task_event IS 'What happened to tasks, append only. steps are the attempt states walked in one report, a byte each; seq counts 1, 2, … without gaps within a task.';
 COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the worker moves its rows.';
 
 CREATE TABLE unidesk_data.node_event (

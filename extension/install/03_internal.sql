@@ -25,6 +25,10 @@ COMMENT ON FUNCTION unidesk._phase_name(smallint) IS 'Name of a phase of prepari
 COMMENT ON FUNCTION unidesk._stream_name(smallint) IS 'Name of a log stream that rows store as a number.';
 COMMENT ON FUNCTION unidesk._reason_name(smallint) IS 'Name of a reason that rows store as a number; NULL for none.';
 
+CREATE FUNCTION unidesk._steps(steps bytea) RETURNS text[]
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_steps';
+COMMENT ON FUNCTION unidesk._steps(bytea) IS 'Names of the attempt states that an event stores a byte each.';
+
 CREATE FUNCTION unidesk._transitions(OUT machine text, OUT from_state text, OUT to_state text,
 	OUT by_agent boolean, OUT by_worker boolean, OUT by_person boolean) RETURNS SETOF record
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_transitions';
@@ -149,7 +153,8 @@ BEGIN
 	IF to_regclass(format('unidesk_data.%I', name)) IS NOT NULL THEN
 		RETURN;
 	END IF;
-	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', name, parent);
+	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)%s', name, parent,
+		CASE parent WHEN 'task' THEN ' WITH (fillfactor = 40)' ELSE '' END);
 	-- Rows that came before their partition wait in the default one.
 	EXECUTE format('WITH moved AS (DELETE FROM unidesk_data.%I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO unidesk_data.%I SELECT * FROM moved',
 		parent || '_default', key, from_value, key, to_value, name);

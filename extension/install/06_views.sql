@@ -80,7 +80,7 @@ COMMENT ON VIEW unidesk.attempts IS 'Attempts: each try of a task on a node, liv
 CREATE VIEW unidesk.task_events WITH (security_invoker) AS
 	SELECT e.task_id AS task, e.seq, e.at, e.attempt,
 		unidesk._task_state_name(e.task_state) AS task_state, unidesk._attempt_state_name(e.attempt_state) AS attempt_state,
-		(SELECT pg_catalog.array_agg(unidesk._attempt_state_name(u.s) ORDER BY u.n) FROM pg_catalog.unnest(e.steps) WITH ORDINALITY AS u (s, n)) AS steps,
+		unidesk._steps(e.steps) AS steps,
 		unidesk._reason_name(e.reason) AS reason,
 		CASE e.actor_kind WHEN 0 THEN 'scheduler' WHEN 1 THEN 'user ' || a.role_name WHEN 2 THEN 'node ' || n.name END AS actor, e.data
 	FROM unidesk_data.task_event e

@@ -47,7 +47,7 @@ DECLARE
 BEGIN
 	-- The names without an underscore are for people, and the views need the _names.
 	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'unidesk'::regnamespace
-		AND (p.proname !~ '^_' OR p.proname ~ '^_(.*_name|transitions|last_seen|lossy_text)$')
+		AND (p.proname !~ '^_' OR p.proname ~ '^_(.*_name|transitions|last_seen|lossy_text|steps)$')
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO unidesk_user', f);
 	END LOOP;

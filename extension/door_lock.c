@@ -1,0 +1,121 @@
+/*
+ * door_lock.c
+ *	  Locking and reading the rows that the door moves.
+ */
+#include "unidesk.h"
+
+#include "catalog/pg_type.h"
+
+#include "door.h"
+
+#define SELECT_LIVE \
+	"SELECT task_id, state, reason, seq, attempt, incarnation, node_id, attempt_state," \
+	" phase, want, want_final, want_reason, cpus_milli, memory, gpus, gpu_mask," \
+	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at" \
+	" FROM unidesk_data.live"
+
+static TimestampTz
+column_time(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = unidesk_column(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+static void
+read_live(uint64 row, UnideskLive *live)
+{
+	memset(live, 0, sizeof(*live));
+	live->task_id = unidesk_column_int64(row, 1);
+	live->state = unidesk_column_int32(row, 2);
+	live->reason = unidesk_column_int32(row, 3);
+	live->seq = unidesk_column_int32(row, 4);
+	live->attempt = unidesk_column_int32(row, 5);
+	live->incarnation = unidesk_column_int64(row, 6);
+	live->node_id = unidesk_column_int32(row, 7);
+	live->attempt_state = unidesk_column_int32(row, 8);
+	live->phase = unidesk_column_int32(row, 9);
+	live->want = unidesk_column_int32(row, 10);
+	live->want_final = unidesk_column_int32(row, 11);
+	live->want_reason = unidesk_column_int32(row, 12);
+	live->cpus_milli = unidesk_column_int32(row, 13);
+	live->memory = unidesk_column_int64(row, 14);
+	live->gpus = unidesk_column_int32(row, 15);
+	live->gpu_mask = unidesk_column_int64(row, 16);
+	live->max_retries = unidesk_column_int32(row, 17);
+	live->user_failures = unidesk_column_int32(row, 18);
+	live->infra_failures = unidesk_column_int32(row, 19);
+	live->on_lost = unidesk_column_int32(row, 20);
+	live->placed_at = column_time(row, 21);
+	live->started_at = column_time(row, 22);
+}
+
+UnideskLock
+unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	UnideskLock lock;
+
+	if (!wait)
+	{
+		unidesk_live_lock_many(&task_id, 1, live, &lock);
+		return lock;
+	}
+	unidesk_arg_int64(&args, task_id);
+	if (unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = $1 FOR NO KEY UPDATE", &args) == 0)
+		return UNIDESK_ABSENT;
+	read_live(0, live);
+	return UNIDESK_LOCKED;
+}
+
+/* Which of the rows that were not locked are there all the same?  A plain
+ * read tells, and never waits. */
+static void
+mark_busy(const int64 *task_ids, int count, UnideskLock *locks)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+		if (locks[i] == UNIDESK_ABSENT)
+			ids[n++] = Int64GetDatum(task_ids[i]);
+	if (n == 0)
+		return;
+	unidesk_arg_array(&args, INT8OID, ids, NULL, n);
+	unidesk_execute(&plan, "SELECT task_id FROM unidesk_data.live WHERE task_id = ANY ($1) ORDER BY task_id", &args);
+	for (uint64 row = 0, i = 0; row < SPI_processed; row++)
+	{
+		while (task_ids[i] != unidesk_column_int64(row, 1))
+			i++;
+		locks[i] = UNIDESK_BUSY;
+	}
+}
+
+void
+unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+	{
+		ids[i] = Int64GetDatum(task_ids[i]);
+		locks[i] = UNIDESK_ABSENT;
+	}
+	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
+	unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id"
+					" FOR NO KEY UPDATE SKIP LOCKED", &args);
+	for (uint64 row = 0, i = 0; row < SPI_processed; row++)
+	{
+		while (task_ids[i] != unidesk_column_int64(row, 1))
+			i++;
+		read_live(row, &lives[i]);
+		locks[i] = UNIDESK_LOCKED;
+	}
+	mark_busy(task_ids, count, locks);
+}
