@@ -11,7 +11,7 @@
  *	timed_out				failed
  *	failed					queued while its retries last, else failed
  *	lost					by on_lost: queued or failed
- *	rejected, preempted		queued; costs no retry
+ *	rejected, preempted		queued; costs none of the task's own retries
  *
  * A retry counts against max_retries when its reason counts; reasons of
  * infrastructure have a bound of their own, unidesk.infra_retries.
@@ -170,6 +170,9 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 				return UNIDESK_TASK_FAILED;
 			break;
 		case UD_ATTEMPT_REJECTED:
+			/* Withdrawn is nobody's fault; what nodes refuse has its bound. */
+			if (reason != UD_REASON_CTL_WITHDRAWN)
+				break;
 			*wait_s = backoff_s(1);
 			return UNIDESK_TASK_QUEUED;
 	}

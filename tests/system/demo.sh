@@ -119,7 +119,13 @@ no_run_directory()
 
 began=$SECONDS
 check 'make demo ends with status 0' run_demo "$out/first"
-if [ "$failed" -ne 0 ]; then exit 1; fi
+if [ "$failed" -ne 0 ]; then
+	sql 'SELECT * FROM unidesk.task_events'
+	sql 'SELECT id, state, reason, message FROM unidesk.tasks'
+	docker logs --tail 40 "$(container agent)"
+	docker logs --tail 20 "$(container bridge)"
+	exit 1
+fi
 printf 'first make demo: %d s\n' $((SECONDS - began))
 
 incarnation=$(sql "SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation")
