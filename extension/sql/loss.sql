@@ -1,6 +1,8 @@
 -- Nodes that vanish: offline, lease, requeue, what is held, and coming back.
 \set VERBOSITY terse
 UPDATE unidesk_data.node SET scheduling = 3;
+DELETE FROM unidesk_data.live;
+DELETE FROM unidesk_data.held;
 SELECT unidesk._rescan();
 SELECT unidesk._tick('2030-01-01 02:00:00+00');
 SELECT test.hello('far', cpus => 8, gpus => '[{"uuid": "GPU-1"}, {"uuid": "GPU-2"}]');
