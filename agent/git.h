@@ -53,7 +53,9 @@ extern int	git_fetch(const GitSetup *setup, const char *trust, const char *url, 
 /*
  * A running "context" child: its tar comes out of fd.  git_context_finish
  * must be called once; it reaps the child and returns its verdict, e.g.
- * prep.dockerfile_not_found, prep.from_refused, prep.tree_invalid.
+ * prep.dockerfile_not_found, prep.from_refused, prep.tree_invalid.  What was
+ * made of the tar is good only when that verdict is 0.  The child dies with
+ * the thread that started it, so the same thread has to finish it.
  */
 typedef struct GitContext
 {

@@ -40,6 +40,7 @@ typedef struct GitWatch
  * closed.  0 when its verdict was ok.
  */
 extern int	git_child_wait(GitChild *child, const GitWatch *watch, char verdict[GIT_VERDICT_MAX], UdError *err) UD_MUSTCHECK;
+
 /* SIGKILL to it and all it may have started. */
 extern void git_child_kill(const GitChild *child);
 

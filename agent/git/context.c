@@ -29,8 +29,8 @@ typedef struct Context
 	char		dockerfile[4096];	/* as paths of the walk are written */
 	TarWriter  *tar;			/* NULL while judging */
 	bool	  **scopes;			/* one per depth, the root's first */
-	unsigned	written_depth;	/* directories of the current path that are
-								 * in the tar */
+	unsigned	written_depth;	/* directories of the current path that are in
+								 * the tar */
 } Context;
 
 /* "./a/b" becomes "a/b"; anything that is not plainly below the root fails. */

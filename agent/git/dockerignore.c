@@ -349,7 +349,7 @@ trim(char **text)
 static int
 parse_line(Dockerignore *ignore, char *line, UdError *err)
 {
-	Pattern	   *pattern;
+	Pattern    *pattern;
 	bool		negation = false;
 
 	if (*line == '#')

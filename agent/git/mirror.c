@@ -224,6 +224,7 @@ int
 mirror_commit(git_repository *repo, const git_oid *oid, git_commit **out, UdError *err)
 {
 	char		hex[GIT_OID_HEXSZ + 1];
+
 	if (git_commit_lookup(out, repo, oid) == 0)
 		return 0;
 	git_oid_tostr(hex, sizeof(hex), oid);

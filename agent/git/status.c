@@ -60,7 +60,8 @@ status_ok(const char *fmt,...)
 	va_end(args);
 }
 
-static void __attribute__((format(printf, 2, 3)))
+static void
+__attribute__((format(printf, 2, 3)))
 write_error(const char *reason, const char *fmt,...)
 {
 	va_list		args;

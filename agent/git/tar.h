@@ -26,6 +26,7 @@ extern void tar_init(TarWriter *tar, int fd, int64_t mtime);
 extern int	tar_directory(TarWriter *tar, const char *path, UdError *err) UD_MUSTCHECK;
 extern int	tar_file(TarWriter *tar, const char *path, bool executable, const void *data, size_t size, UdError *err) UD_MUSTCHECK;
 extern int	tar_symlink(TarWriter *tar, const char *path, const char *target, UdError *err) UD_MUSTCHECK;
+
 /* The two empty blocks; everything is written out. */
 extern int	tar_end(TarWriter *tar, UdError *err) UD_MUSTCHECK;
 

@@ -43,7 +43,11 @@ typedef struct Walk
 	WalkLimits	limits;
 	/* For everything that is no directory. */
 	int			(*visit) (void *arg, const WalkEntry *entry, UdError *err);
-	/* Optional, before and after a directory's entries; *skip leaves them out. */
+
+	/*
+	 * Optional, before and after a directory's entries; *skip leaves them
+	 * out.
+	 */
 	int			(*enter) (void *arg, const WalkEntry *entry, bool *skip, UdError *err);
 	int			(*leave) (void *arg, const WalkEntry *entry, UdError *err);
 	void	   *arg;

@@ -36,7 +36,8 @@ static char commits[4][41];		/* oldest first; the last is on no branch */
 	} while (0)
 #define ck_ok(rc, err) ck_assert_msg((rc) == 0, "%s: %s", ud_reason_text((err).reason), (err).message)
 
-static void __attribute__((format(printf, 1, 2)))
+static void
+__attribute__((format(printf, 1, 2)))
 shell(const char *fmt,...)
 {
 	char	   *command = NULL;
@@ -123,8 +124,8 @@ set_up(void)
 	setup = (GitSetup)
 	{
 		.program = program,
-		.mirrors = mirrors,
-		.allow_private = true,
+			.mirrors = mirrors,
+			.allow_private = true,
 	};
 	if (geteuid() == 0)
 	{
@@ -200,6 +201,7 @@ START_TEST(exact_present_incremental)
 	ck_assert_int_eq(descriptors_open(), descriptors);
 	shell("GIT_DIR=%s HOME=%s git -c safe.directory='*' fsck --full --strict 2>&1 | (! grep -v -e dangling -e notice)", mirror, base);
 }
+
 END_TEST
 
 START_TEST(trust_domains_are_apart)
@@ -216,6 +218,7 @@ START_TEST(trust_domains_are_apart)
 	ck_assert(!result.was_present);
 	ck_assert_str_ne(mirror, other);
 }
+
 END_TEST
 
 START_TEST(fallback)
@@ -230,6 +233,7 @@ START_TEST(fallback)
 	ck_assert(result.was_present);
 	ck_reason(fetch_path("/plain.git", commits[3], mirror, &result, &err), err, UD_REASON_PREP_COMMIT_NOT_FOUND);
 }
+
 END_TEST
 
 START_TEST(unknown_commit)
@@ -244,6 +248,7 @@ START_TEST(unknown_commit)
 	ck_reason(fetch_path("/plain.git", none, mirror, &result, &err), err, UD_REASON_PREP_COMMIT_NOT_FOUND);
 	ck_reason(fetch_path("/full.git", "main", mirror, &result, &err), err, UD_REASON_PREP_COMMIT_NOT_FOUND);
 }
+
 END_TEST
 
 START_TEST(bad_answers)
@@ -274,6 +279,7 @@ START_TEST(bad_answers)
 					  ud_reason_text(err.reason), err.message);
 	}
 }
+
 END_TEST
 
 START_TEST(refused_urls)
@@ -308,6 +314,7 @@ START_TEST(refused_urls)
 	}
 	ck_assert_int_eq(server_requests(&server), requests);
 }
+
 END_TEST
 
 START_TEST(unreachable)
@@ -332,6 +339,7 @@ START_TEST(unreachable)
 	ck_reason(fetch_url("http://no-such-host.invalid/x.git", commits[0], 20, mirror, &result, &err), err,
 			  UD_REASON_PREP_REPO_UNREACHABLE);
 }
+
 END_TEST
 
 static double
@@ -360,6 +368,7 @@ START_TEST(hung_server_times_out)
 	/* Reaped: no child is left but the server. */
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), 0);
 }
+
 END_TEST
 
 static void *
@@ -386,6 +395,7 @@ START_TEST(cancel)
 	ck_assert(seconds() - start < 1.5);
 	pthread_join(thread, NULL);
 }
+
 END_TEST
 
 typedef struct Racer
@@ -421,6 +431,7 @@ START_TEST(one_fetch_at_a_time)
 	}
 	ck_assert_int_eq(fetched, 1);
 }
+
 END_TEST
 
 START_TEST(leftovers_and_damage_heal)
@@ -448,6 +459,7 @@ START_TEST(leftovers_and_damage_heal)
 	shell("rm -f %s/HEAD", mirror);
 	ck_ok(fetch_path("/full.git", commits[2], mirror, &result, &err), err);
 }
+
 END_TEST
 
 /* The context of a commit, unpacked into base/<name>. */
@@ -495,6 +507,7 @@ START_TEST(context_equals_archive)
 		  " && test ! -e big.bin && test ! -e src/deep", base);
 	ck_assert_int_eq(descriptors_open(), descriptors);
 }
+
 END_TEST
 
 START_TEST(context_refused)
@@ -520,6 +533,7 @@ START_TEST(context_refused)
 	ck_assert(seconds() - start < 3);
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), 0);
 }
+
 END_TEST
 
 START_TEST(tree_is_written_and_handed_over)
@@ -549,6 +563,7 @@ START_TEST(tree_is_written_and_handed_over)
 	ck_assert_int_eq(mkdir(into, 0700), 0);
 	ck_assert_int_eq(git_write_tree(&setup, mirror, commits[2], into, owner, group, 20, &flag, &err), UD_ECANCELLED);
 }
+
 END_TEST
 
 /* A program in place of unidesk-git, as a script. */
@@ -601,6 +616,7 @@ START_TEST(hostile_child)
 	ck_ok(fetch_url("x", commits[0], 5, mirror, &result, &err), err);
 	shell("sleep 0.2; pid=$(cat /tmp/unidesk-check-git-sleep); rm -f /tmp/unidesk-check-git-sleep; ! kill -0 $pid 2>/dev/null || grep -q zombie /proc/$pid/status");
 }
+
 END_TEST
 
 START_TEST(clean_surroundings)
@@ -631,6 +647,7 @@ START_TEST(clean_surroundings)
 	ck_assert_ptr_nonnull(strstr(text, "\n0\n1\n2\n3\n4\n"));
 	ck_assert_ptr_null(strstr(text, "\n5\n"));
 }
+
 END_TEST
 
 /* A TLS server with a certificate of its own authority. */
@@ -675,6 +692,7 @@ START_TEST(certificates_are_verified)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
+
 END_TEST
 
 int

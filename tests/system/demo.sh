@@ -115,6 +115,15 @@ no_run_directory()
 		{ printf '  run directories left: %s\n' "$left"; return 1; }
 }
 
+# Every line that is stored was printed by the first run.
+log_was_shown()
+{
+	local missing
+	sql 'SELECT unidesk.task_log_text(min(id)) FROM unidesk.tasks' >"$out/log" && [ -s "$out/log" ] || return
+	missing=$(grep -vxFf "$out/first" "$out/log")
+	[ -z "$missing" ] || { printf '  not shown: %s\n' "$missing"; return 1; }
+}
+
 # ---- first run -------------------------------------------------------------
 
 began=$SECONDS
@@ -139,7 +148,7 @@ check 'nothing is held' is 0 'SELECT count(*) FROM unidesk_data.held'
 check 'the log is stored' is t 'SELECT sum(length(bytes)) > 100 FROM unidesk.tasks t, unidesk.task_log(t.id)'
 check 'the log has no gap' is 0 'SELECT count(*) FROM (SELECT "offset" - coalesce(lag("offset" + length(bytes)) OVER (ORDER BY "offset"), 0) AS gap
 	FROM unidesk.tasks t, unidesk.task_log(t.id)) s WHERE gap <> 0'
-check 'the log was shown' in_file '[0-9]' "$out/first"
+check 'the log was shown' log_was_shown
 check 'there are events' is t 'SELECT count(*) >= 2 FROM unidesk.task_events'
 check 'the node is online' is 'main|online' 'SELECT name, status FROM unidesk.nodes'
 check 'the task'\''s container is gone' within 20 no_task_container "$incarnation"
@@ -156,12 +165,15 @@ check 'fetch and build took no time' is t "SELECT (stage_ms ->> 'fetch')::int < 
 
 # ---- down ------------------------------------------------------------------
 
+image=$(sql 'SELECT DISTINCT image_id FROM unidesk.tasks')
+image_is_gone() { [ -n "$image" ] && ! docker image inspect "$image" >/dev/null 2>&1; }
 check 'make demo-down ends with status 0' tools/demo_down.sh
 is_down=yes
 if timeout 10 docker version >/dev/null 2>&1; then
 	check 'nothing of the project is left' nothing_labelled "unidesk.project=$UNIDESK_PROJECT"
 	check 'nothing of compose is left' nothing_labelled "com.docker.compose.project=$UNIDESK_PROJECT"
-	check 'no built environment is left' nothing_labelled "unidesk.incarnation=$incarnation"
+	check 'no built environment is left' image_is_gone
+	check 'no task container is left' no_task_container "$incarnation"
 fi
 check 'the secrets are gone' test ! -e ".unidesk/$UNIDESK_PROJECT"
 exit "$failed"

@@ -132,6 +132,7 @@ START_TEST(is_allowed)
 
 	ck_assert_msg(rc == 0, "refused with \"%s\":\n%s", err.message, allowed[_i]);
 }
+
 END_TEST
 
 START_TEST(is_refused)
@@ -143,6 +144,7 @@ START_TEST(is_refused)
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_FROM_REFUSED);
 	ck_assert_uint_gt(strlen(err.message), 0);
 }
+
 END_TEST
 
 START_TEST(nul_bytes)
@@ -151,6 +153,7 @@ START_TEST(nul_bytes)
 
 	ck_assert_int_ne(dockerfile_check("FROM debian\0x", 13, &err), 0);
 }
+
 END_TEST
 
 /* A megabyte made to be slow. */
@@ -173,6 +176,7 @@ START_TEST(bounded_work)
 	ck_assert_int_lt((clock() - start) / CLOCKS_PER_SEC, 20);
 	ud_buf_release(&text);
 }
+
 END_TEST
 
 int

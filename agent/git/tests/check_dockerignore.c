@@ -117,6 +117,7 @@ START_TEST(table)
 	check_paths(&cases[_i], ignore, cases[_i].in, false);
 	dockerignore_free(ignore);
 }
+
 END_TEST
 
 START_TEST(blanks_in_names)
@@ -128,6 +129,7 @@ START_TEST(blanks_in_names)
 	ck_assert(!excludes(ignore, "a"));
 	dockerignore_free(ignore);
 }
+
 END_TEST
 
 START_TEST(malformed)
@@ -142,6 +144,7 @@ START_TEST(malformed)
 	}
 	ck_assert_ptr_null(dockerignore_parse("a\0b", 3, &err));
 }
+
 END_TEST
 
 START_TEST(limits)
@@ -158,6 +161,7 @@ START_TEST(limits)
 	ck_assert_ptr_null(dockerignore_parse((char *) text.data, text.len, &err));
 	ud_buf_release(&text);
 }
+
 END_TEST
 
 /* What takes a backtracking matcher for ever. */
@@ -182,6 +186,7 @@ START_TEST(no_explosion)
 	ud_buf_release(&pattern);
 	ud_buf_release(&path);
 }
+
 END_TEST
 
 int

@@ -82,6 +82,7 @@ START_TEST(read_by_tar)
 	free(tar);
 	free(big);
 }
+
 END_TEST
 
 START_TEST(times)
@@ -99,6 +100,7 @@ START_TEST(times)
 	}
 	free(tar);
 }
+
 END_TEST
 
 START_TEST(reader_gone)
@@ -116,6 +118,7 @@ START_TEST(reader_gone)
 	close(ends[1]);
 	free(tar);
 }
+
 END_TEST
 
 int

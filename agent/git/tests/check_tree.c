@@ -173,6 +173,7 @@ START_TEST(forbidden_names)
 	ck_assert(walk_name_is_valid(".gitignore") && walk_name_is_valid(".github") && walk_name_is_valid("git~")
 			  && walk_name_is_valid(".gitx") && walk_name_is_valid("...") && walk_name_is_valid("git~1x"));
 }
+
 END_TEST
 
 START_TEST(links_that_leave)
@@ -189,6 +190,7 @@ START_TEST(links_that_leave)
 	ck_assert(tree_link_stays(0, "a") && tree_link_stays(1, "../a") && tree_link_stays(0, "a/..")
 			  && tree_link_stays(2, "../../a/b") && !tree_link_stays(1, "../..") && !tree_link_stays(0, "/"));
 }
+
 END_TEST
 
 /* "here" is the root itself, so "here/.." is above it although the text stays. */
@@ -202,6 +204,7 @@ START_TEST(links_that_leave_through_links)
 	ck_assert_int_eq(write_tree(put_tree(&tree), &err), UD_EINVAL);
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_TREE_INVALID);
 }
+
 END_TEST
 
 /* A link in place of a directory, so that what is "below" it lies elsewhere. */
@@ -220,6 +223,7 @@ START_TEST(name_twice)
 	add(&tree, FILE_MODE, "a", put_blob("y"));
 	refuse(put_tree(&tree), "file twice");
 }
+
 END_TEST
 
 START_TEST(submodules_and_lfs)
@@ -233,6 +237,7 @@ START_TEST(submodules_and_lfs)
 	refuse(one_entry(FILE_MODE, "a", one_entry(FILE_MODE, "b", blob)), "file that is a directory");
 	refuse(one_entry(TREE_MODE, "a", put("rubbish", 7, GIT_OBJECT_TREE)), "broken tree");
 }
+
 END_TEST
 
 START_TEST(too_much)
@@ -269,6 +274,7 @@ START_TEST(too_much)
 	ck_assert_int_eq(write_limited(one_entry(FILE_MODE, "f", put_blob("0123456789")), &limits, &err), UD_EINVAL);
 	ck_assert(is_empty(into));
 }
+
 END_TEST
 
 START_TEST(long_paths)
@@ -288,6 +294,7 @@ START_TEST(long_paths)
 	tree = one_entry(TREE_MODE, name, one_entry(TREE_MODE, name, tree));
 	refuse(tree, "path of 17 * 256 bytes");
 }
+
 END_TEST
 
 START_TEST(good_tree)
@@ -318,6 +325,7 @@ START_TEST(good_tree)
 	ck_assert_int_eq(readlink(path, target, sizeof(target) - 1), 6);
 	ck_assert_str_eq(target, "../run");
 }
+
 END_TEST
 
 START_TEST(missing_objects)
@@ -333,6 +341,7 @@ START_TEST(missing_objects)
 	ck_assert_int_eq(tree_write(repo, "1234567890123456789012345678901234567890", into, &walk_default_limits, &err), UD_ENOENT);
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_COMMIT_NOT_FOUND);
 }
+
 END_TEST
 
 /* The context of a tree as a listing; UD_E* in *rc. */
@@ -428,6 +437,7 @@ START_TEST(contexts)
 	list_context(context_tree("[", false), "Dockerfile", &rc, listing, &err);
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_TREE_INVALID);
 }
+
 END_TEST
 
 START_TEST(dockerfile_paths)
@@ -446,6 +456,7 @@ START_TEST(dockerfile_paths)
 		ck_assert_msg(rc != 0 && err.reason == UD_REASON_PREP_DOCKERFILE_NOT_FOUND, "%s: %d %s", paths[i], rc, err.message);
 	}
 }
+
 END_TEST
 
 int

@@ -30,6 +30,7 @@ START_TEST(parts)
 	ck_assert_str_eq(url.port, "80");
 	ck_assert_int_eq(url_parse("https://example.com/a%20b", false, &url, &err), 0);
 }
+
 END_TEST
 
 static const char *const refused[] = {
@@ -50,6 +51,7 @@ START_TEST(is_refused)
 	ck_assert_msg(url_parse(refused[_i], true, &url, &err) != 0, "allowed: %s", refused[_i]);
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_REPO_REFUSED);
 }
+
 END_TEST
 
 START_TEST(limits)
@@ -67,6 +69,7 @@ START_TEST(limits)
 	long_url[1000] = '\0';
 	ck_assert_int_ne(url_parse(long_url, false, &url, &err), 0);
 }
+
 END_TEST
 
 static bool
@@ -106,6 +109,7 @@ START_TEST(addresses)
 	for (size_t i = 0; i < sizeof(public) / sizeof(public[0]); i++)
 		ck_assert_msg(!is_private(public[i]), "%s is refused", public[i]);
 }
+
 END_TEST
 
 int
