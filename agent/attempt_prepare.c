@@ -30,6 +30,7 @@
 #define START_TRIES 3
 #define ENGINE_RETRY_MS 1000
 #define WRITE_TREE_TIMEOUT_S 3600
+#define STOP_SLACK_S 5
 #define USERDB_BYTES_MAX (1024 * 1024)
 #define PROBE_FILE "probe"
 #define ENTRYPOINT_PARTS 6
@@ -391,7 +392,8 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	create.labels = (const char *const *) labels.items;
 	create.gpus = spec->gpus[0] != NULL ? (const char *const *) spec->gpus : NULL;
 	agent_lock(agent);
-	create.stop_timeout_s = attempt->grace_s < 1 ? 1 : (int) attempt->grace_s;
+	/* An engine that stops waits for unidesk-init, which KILLs after the grace. */
+	create.stop_timeout_s = (int) attempt->grace_s + STOP_SLACK_S;
 	agent_unlock(agent);
 	return prepare_create_container(attempt, &create, err);
 }

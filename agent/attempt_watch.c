@@ -21,6 +21,9 @@
 #define ENGINE_RETRY_MS 1000
 #define KILL_RETRY_S 5
 #define DISCARD_GRACE_S 10.0
+/* unidesk-init ends the program at the end of the grace and still writes log
+ * and exit record; a KILL of the container before that would lose both. */
+#define INIT_KILL_SLACK_S 3.0
 /* What an earlier agent had in flight appears in the engine within this. */
 #define SETTLE_NS (10 * NS_PER_S)
 
@@ -62,9 +65,9 @@ watch_begin_stop(Watch *watch, StopIntent intent)
 
 	agent_lock(agent);
 	attempt->intent = intent;
+	if (intent == STOP_DISCARD && attempt->grace_s > DISCARD_GRACE_S)
+		attempt->grace_s = DISCARD_GRACE_S;
 	grace_s = attempt->grace_s;
-	if (intent == STOP_DISCARD && grace_s > DISCARD_GRACE_S)
-		grace_s = DISCARD_GRACE_S;
 	attempt_write_control(attempt);
 	attempt_set_state(attempt, UD_ATTEMPT_STOPPING);
 	agent_unlock(agent);
@@ -76,7 +79,7 @@ watch_begin_stop(Watch *watch, StopIntent intent)
 		return;
 	}
 	watch->term_sent = true;
-	watch->kill_at_ns = clock_add_s(clock_boot_ns(), grace_s);
+	watch->kill_at_ns = clock_add_s(clock_boot_ns(), grace_s + INIT_KILL_SLACK_S);
 }
 
 static void

@@ -38,16 +38,13 @@ make_mounts(const DockerCreate *create)
 	{
 		const DockerMount *mount = &create->mounts[i];
 		struct json_object *object = json_object_new_object();
-		struct json_object *options = json_object_new_object();
 
-		/* The engine refuses rprivate for sources below its own root, where
-		 * volumes lie. */
-		json_set_text(options, "Propagation", "rslave");
+		/* No propagation is named: which one is possible depends on where the
+		 * source lies, and the engine knows. */
 		json_set_text(object, "Type", "bind");
 		json_set_text(object, "Source", mount->source);
 		json_set_text(object, "Target", mount->target);
 		json_set_bool(object, "ReadOnly", mount->read_only);
-		json_object_object_add(object, "BindOptions", options);
 		json_object_array_add(mounts, object);
 	}
 	return mounts;

@@ -13,6 +13,10 @@
  *	lost					by on_lost: queued or failed
  *	rejected, preempted		queued; costs none of the task's own retries
  *
+ * An ordinary task has four events: submitted, placed, running, ended.  The
+ * steps up to preparing are part of the event that follows them; until then
+ * the row alone says how far the preparation is.
+ *
  * A retry counts against max_retries when its reason counts; reasons of
  * infrastructure have a bound of their own, unidesk.infra_retries.
  */
@@ -268,6 +272,17 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	length = unidesk_attempt_path(live->attempt_state, to, ran, by, path);
 	if (length == 0)
 		return false;
+	if (to <= UD_ATTEMPT_PREPARING)
+	{
+		/* Told by the next event, which walks from assigned. */
+		live->attempt_state = to;
+		if (report != NULL && report->phase != 0)
+			live->phase = report->phase;
+		touch(door, live);
+		return true;
+	}
+	if (live->attempt_state <= UD_ATTEMPT_PREPARING)
+		length = unidesk_attempt_path(UD_ATTEMPT_ASSIGNED, to, ran, by, path);
 	if (UD_ATTEMPT_IS_TERMINAL(to))
 		end_attempt(door, live, to, report, confirmed, by, actor, path, length);
 	else

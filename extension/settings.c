@@ -62,7 +62,7 @@ static const IntSetting int_settings[] = {
 	{"unidesk.session_silent_after", "Another machine may take over a node whose session is silent for longer.",
 	&unidesk_session_silent_after, 45, 1, DAY_S, GUC_UNIT_S},
 	{"unidesk.bridge_silent_after", "A bridge that is silent for longer is over, and its sessions with it.",
-	&unidesk_bridge_silent_after, 30, 2, DAY_S, GUC_UNIT_S},
+	&unidesk_bridge_silent_after, 30, 15, DAY_S, GUC_UNIT_S},
 	{"unidesk.lease", "Lease of a task that names none.",
 	&unidesk_lease, 7200, 0, 30 * DAY_S, GUC_UNIT_S},
 	{"unidesk.lease_margin", "A lease is at least offline_after + grace + this.",

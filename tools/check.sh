@@ -15,6 +15,7 @@
 #	cost        tests/cost/*.sh: what a task costs the database
 #	path        tests/system/path.sh: bridge and agent on this host
 #	demo        tests/system/demo.sh: make demo, twice, and make demo-down
+#	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
 # Every suite runs, also after another has failed; without a build there is
 # nothing to run.  The last line is "N passed, N failed"; --sum prints that
@@ -57,7 +58,7 @@ run_suite()
 			done
 			return "$status"
 			;;
-		path | demo) "tests/system/$1.sh" ;;
+		path | demo | pg17) "tests/system/$1.sh" ;;
 		*)
 			echo "check.sh: no such suite: $1" >&2
 			return 2

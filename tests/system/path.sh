@@ -251,7 +251,7 @@ fi
 
 # What is written is octal for printf: a NUL, bytes that are no UTF-8, and no
 # newline at the end.
-task=$(submit 'cat hello /built; echo "$FROM_IMAGE $SEED $UNIDESK_TASK $UNIDESK_PROJECT $UNIDESK_NODE"; pwd; printf "\000\377\376end"; printf "to stderr" >&2; echo kept > /output/file' \
+task=$(submit 'cat hello /built; echo "$FROM_IMAGE $SEED $UNIDESK_TASK_ID $UNIDESK_PROJECT $UNIDESK_NODE"; pwd; printf "\000\377\376end"; printf "to stderr" >&2; echo kept > /output/file' \
 	"environment => '{\"SEED\": \"7\"}'")
 check 'a task succeeds' ends_in "$task" succeeded 120
 wanted=$(printf 'hello from the code\nbuilt\n%s 7 %s %s here\n/workspace\n\000\377\376end' "$(basename "$work")" "$task" "$project" | od -An -v -tx1 | tr -d ' \n')
@@ -264,7 +264,7 @@ check 'what it is made of is on record' is "0|here|$code|$environment|t" \
 	"SELECT exit_code, node, code_commit, env_commit, image_id LIKE 'sha256:%' FROM unidesk.tasks WHERE id = $task"
 check 'each stage has its time' is 'build,fetch,run,stage_in' \
 	"SELECT string_agg(key, ',' ORDER BY key) FROM unidesk.tasks, jsonb_each(stage_ms) WHERE id = $task"
-check 'there are between 2 and 5 events' is t "SELECT count(*) BETWEEN 2 AND 5 FROM unidesk.task_events WHERE task = $task"
+check 'there are between 2 and 4 events' is t "SELECT count(*) BETWEEN 2 AND 4 FROM unidesk.task_events WHERE task = $task"
 check 'container and directories are gone' within 20 nothing_on_node
 check 'nothing is held and nothing is used' is '0|0' \
 	"SELECT (SELECT count(*) FROM unidesk_data.live) + (SELECT count(*) FROM unidesk_data.held), sum(used_cpus_milli + used_memory + used_gpus) FROM unidesk_data.node_use"
