@@ -392,7 +392,11 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	create.labels = (const char *const *) labels.items;
 	create.gpus = spec->gpus[0] != NULL ? (const char *const *) spec->gpus : NULL;
 	agent_lock(agent);
-	/* An engine that stops waits for unidesk-init, which KILLs after the grace. */
+
+	/*
+	 * An engine that stops waits for unidesk-init, which KILLs after the
+	 * grace.
+	 */
 	create.stop_timeout_s = (int) attempt->grace_s + STOP_SLACK_S;
 	agent_unlock(agent);
 	return prepare_create_container(attempt, &create, err);

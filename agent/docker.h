@@ -37,6 +37,7 @@ typedef struct DockerInfo
 
 extern Docker *docker_open(const char *socket_path, UdError *err);
 extern void docker_close(Docker *docker);
+
 /* 0 when the engine answers within 5 s. */
 extern int	docker_ping(Docker *docker, UdError *err) UD_MUSTCHECK;
 extern int	docker_info(Docker *docker, DockerInfo *info, UdError *err) UD_MUSTCHECK;
@@ -58,6 +59,7 @@ typedef struct DockerImage
 extern int	docker_image_inspect(Docker *docker, const char *name, DockerImage *image, UdError *err) UD_MUSTCHECK;
 extern void docker_image_release(DockerImage *image);
 extern int	docker_image_tag(Docker *docker, const char *id, const char *repository, const char *tag, UdError *err) UD_MUSTCHECK;
+
 /* Without force; UD_ENOENT when absent, UD_EEXIST when in use. */
 extern int	docker_image_remove(Docker *docker, const char *name, UdError *err) UD_MUSTCHECK;
 
@@ -77,7 +79,7 @@ typedef struct DockerBuild
 	int64_t		memory;			/* bytes, 0 = no limit */
 	int64_t		cpus_milli;		/* 0 = no limit */
 	int			timeout_s;
-	void		(*on_output) (void *arg, const char *text, size_t len);	/* may be NULL */
+	void		(*on_output) (void *arg, const char *text, size_t len); /* may be NULL */
 	void	   *arg;
 } DockerBuild;
 
@@ -103,7 +105,7 @@ typedef struct DockerCreate
 	const char *name;
 	const char *image;			/* id */
 	const char *const *entrypoint;	/* NULL-terminated; NULL keeps the image's */
-	const char *const *command;	/* NULL-terminated; NULL keeps the image's */
+	const char *const *command; /* NULL-terminated; NULL keeps the image's */
 	const char *const *environment; /* KEY=value, NULL-terminated */
 	const char *const *labels;	/* key=value, NULL-terminated */
 	const char *working_dir;	/* NULL keeps the image's */
@@ -121,12 +123,16 @@ typedef struct DockerCreate
 
 /* UD_EEXIST: the name is taken.  UD_ENOENT: no such image. */
 extern int	docker_create(Docker *docker, const DockerCreate *create, char container_id[80], UdError *err) UD_MUSTCHECK;
+
 /* Starting a started container is no error. */
 extern int	docker_start(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
+
 /* Signal by name or number, e.g. "TERM"; UD_ENOENT when absent, UD_EEXIST when not running. */
 extern int	docker_kill(Docker *docker, const char *container, const char *signal, UdError *err) UD_MUSTCHECK;
+
 /* Remove with its anonymous volumes, killing it first; absent is no error. */
 extern int	docker_remove(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
+
 /*
  * Wait until the container is not running, at most timeout_s (then
  * UD_ETIMEDOUT).  Cancellable.  UD_ENOENT when it is gone.
@@ -146,12 +152,15 @@ typedef struct DockerContainer
 } DockerContainer;
 
 extern int	docker_inspect(Docker *docker, const char *container, DockerContainer *out, UdError *err) UD_MUSTCHECK;
+
 /* All containers, running or not, that carry every one of labels ("key=value" or "key"). */
 extern int	docker_list(Docker *docker, const char *const *labels, DockerContainer **out, int *count, UdError *err) UD_MUSTCHECK;
 extern void docker_container_release(DockerContainer *container);
 extern void docker_container_list_free(DockerContainer *containers, int count);
+
 /* The value of a label, borrowed, or NULL. */
 extern const char *docker_container_label(const DockerContainer *container, const char *key);
+
 /*
  * One regular file out of a container's file system, also before its start;
  * at most size_max bytes.  UD_ENOENT when absent.

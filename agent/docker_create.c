@@ -39,8 +39,10 @@ make_mounts(const DockerCreate *create)
 		const DockerMount *mount = &create->mounts[i];
 		struct json_object *object = json_object_new_object();
 
-		/* No propagation is named: which one is possible depends on where the
-		 * source lies, and the engine knows. */
+		/*
+		 * No propagation is named: which one is possible depends on where the
+		 * source lies, and the engine knows.
+		 */
 		json_set_text(object, "Type", "bind");
 		json_set_text(object, "Source", mount->source);
 		json_set_text(object, "Target", mount->target);

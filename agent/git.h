@@ -21,10 +21,12 @@
 typedef struct GitSetup
 {
 	const char *program;		/* path of unidesk-git */
-	uid_t		uid;			/* it runs as this user and group; 0: as we are */
+	uid_t		uid;			/* it runs as this user and group; 0: as we
+								 * are */
 	gid_t		gid;
 	const char *mirrors;		/* /data/mirrors, owned by that uid */
-	bool		allow_private;	/* may dial loopback and private addresses, and http */
+	bool		allow_private;	/* may dial loopback and private addresses,
+								 * and http */
 } GitSetup;
 
 /* What a fetch did. */
@@ -67,6 +69,7 @@ typedef struct GitContext
 /* Starts the tar of the commit's tree, .dockerignore applied, FROM lines checked. */
 extern int	git_context_start(const GitSetup *setup, const char *mirror, const char *commit,
 							  const char *dockerfile, GitContext *context, UdError *err) UD_MUSTCHECK;
+
 /* kill_it: the reader gave up; end the child first. */
 extern int	git_context_finish(GitContext *context, bool kill_it, UdError *err) UD_MUSTCHECK;
 

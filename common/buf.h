@@ -23,8 +23,10 @@ extern void ud_buf_reset(UdBuf *buf);	/* len = 0, memory kept */
 extern void ud_buf_reserve(UdBuf *buf, size_t more);
 extern void ud_buf_append(UdBuf *buf, const void *bytes, size_t len);
 extern void ud_buf_printf(UdBuf *buf, const char *fmt,...) __attribute__((format(printf, 2, 3)));
+
 /* Drop the first len bytes. */
 extern void ud_buf_consume(UdBuf *buf, size_t len);
+
 /* NUL-terminate (not counted in len) and lend the text. */
 extern const char *ud_buf_text(UdBuf *buf);
 

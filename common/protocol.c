@@ -140,5 +140,5 @@ ud_attempt_state_number(const char *name)
 #define X(state, number, text) if (strcmp(name, text) == 0) return number;
 	UD_ATTEMPT_STATES(X)
 #undef X
-	return 0;
+		return 0;
 }

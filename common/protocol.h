@@ -169,6 +169,7 @@ extern int	ud_frame_next(UdFrameReader *reader, UdEnvelope *envelope, const uint
 /* Names for logs and SQL; NULL for an unknown number. */
 extern const char *ud_message_type_name(int type);
 extern const char *ud_attempt_state_name(int state);
+
 /* The number behind a state's name, or 0. */
 extern int	ud_attempt_state_number(const char *name);
 

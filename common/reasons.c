@@ -24,7 +24,7 @@ ud_reason_number(const char *wanted)
 #define X(name, number, text, retryable, counts) if (strcmp(wanted, text) == 0) return number;
 	UD_REASONS(X)
 #undef X
-	return -1;
+		return -1;
 }
 
 int

@@ -76,6 +76,7 @@ typedef enum UdReason
 
 /* The text of a reason, "" for NONE and for an unknown number. */
 extern const char *ud_reason_text(int reason);
+
 /* The number behind a text; -1 when it is not in the list. */
 extern int	ud_reason_number(const char *text);
 extern int	ud_reason_is_retryable(int reason);

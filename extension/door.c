@@ -232,7 +232,11 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	unidesk_check_task_move(live->state, task_state, by);
 	for (int i = 0; i < path_length; i++)
 		if (path[i] == UD_ATTEMPT_RUNNING && live->started_at == 0)
-			/* Start and end came in one report: the run's time tells the start. */
+
+			/*
+			 * Start and end came in one report: the run's time tells the
+			 * start.
+			 */
 			live->started_at = unidesk_now() -
 				(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
 	tell(door, live, task_state, to, reason, actor, path, path_length);

@@ -60,14 +60,17 @@ typedef enum UnideskLock
 
 /* Lock a task's live row.  Waits only when wait is true. */
 extern UnideskLock unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live);
+
 /* The same for many tasks, without waiting; ids ascending and distinct. */
 extern void unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks);
 
 typedef struct UnideskDoor UnideskDoor;
 
 extern UnideskDoor *unidesk_door_open(void);
+
 /* Write everything that went through; the door stays open. */
 extern void unidesk_door_flush(UnideskDoor *door);
+
 /* The same, and it is over. */
 extern void unidesk_door_close(UnideskDoor *door);
 
@@ -94,6 +97,7 @@ extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int 
 
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
+
 /* Something worth knowing about a node. */
 extern void unidesk_node_event(int32 node_id, const char *what, const char *data, UnideskActor actor);
 

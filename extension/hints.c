@@ -93,7 +93,11 @@ transaction_ended(XactEvent event, void *arg)
 			forget_noted();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			/* COMMIT PREPARED may come from another session, without the list. */
+
+			/*
+			 * COMMIT PREPARED may come from another session, without the
+			 * list.
+			 */
 			if (noted_wake)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -331,7 +331,11 @@ release(MemoryTask *task)
 	if (!task->allocated)
 		return;
 	task->allocated = false;
-	/* A held row may already stand for the same GPUs: then count, not subtract. */
+
+	/*
+	 * A held row may already stand for the same GPUs: then count, not
+	 * subtract.
+	 */
 	if (task->node->held_count > 0)
 		recount(task->node);
 	else

@@ -129,33 +129,45 @@ extern TimestampTz unidesk_last_contact(int32 node_id);
 /* Bring the memory up to date: all rows when there is none, else those that
  * hints name.  Needs SPI. */
 extern void unidesk_memory_refresh(void);
+
 /* A new memory from all rows; the old one is not touched. */
 extern void unidesk_memory_load(void);
 extern void unidesk_memory_discard(void);
+
 /* Read these rows of live again; what is gone from there is forgotten. */
 extern void unidesk_memory_read_tasks(int64 first, int64 last);
+
 /* Compare with what a rebuild would be; a difference is a WARNING. */
 extern bool unidesk_memory_verify(void);
 
 extern MemoryTask *unidesk_memory_task(int64 task_id);
 extern MemoryNode *unidesk_memory_node(int32 node_id);
+
 /* A placement that was committed. */
 extern void unidesk_memory_placed(MemoryTask *task, MemoryNode *node, uint64 gpus, int attempt, TimestampTz at);
+
 /* Its stop has an order now. */
 extern void unidesk_memory_ordered(MemoryTask *task);
+
 /* The sums of the node are to be written. */
 extern void unidesk_memory_dirty(MemoryNode *node);
+
 /* They were written. */
 extern void unidesk_memory_clean(MemoryNode *node);
+
 /* Somebody else holds its row: out of the queue for a moment. */
 extern void unidesk_memory_postpone(MemoryTask *task);
+
 /* Is there anything for a pass to do? */
 extern bool unidesk_memory_has_work(TimestampTz now);
+
 /* Tasks whose time has come: fills ids, returns their number.  Each is given
  * a new due time, so that what cannot be dealt with comes again. */
 extern int	unidesk_memory_due(TimestampTz now, int64 *ids, int max);
+
 /* The same for one node's tasks, when its contact changed. */
 extern void unidesk_memory_reschedule_node(MemoryNode *node);
+
 /* When the next timer is due; 0: none. */
 extern TimestampTz unidesk_memory_next_due(void);
 

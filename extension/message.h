@@ -61,6 +61,7 @@ typedef struct UnideskOut
 } UnideskOut;
 
 extern void unidesk_out(ReturnSetInfo *result, const UnideskOut *out);
+
 /* An answer to one message: same connection, session and fence. */
 extern UnideskOut unidesk_answer(const UnideskMessage *message, int type);
 extern void unidesk_out_busy(ReturnSetInfo *result, const UnideskMessage *message);
@@ -71,8 +72,10 @@ extern void unidesk_out_error(ReturnSetInfo *result, const UnideskMessage *messa
 extern void unidesk_take_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id);
 extern void unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message);
 extern void unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message);
+
 /* count reports of any nodes; busy ones hold back those of their task behind them. */
 extern void unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int count);
+
 /* count consecutive log messages of one attempt. */
 extern void unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int count);
 

@@ -12,8 +12,10 @@
  * its desired messages.  welcome_rev is the revision of it all.
  */
 extern void unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, int64 session, int64 rev, int count);
+
 /* Revision of a node's desired state now, and how many attempts it has. */
 extern int64 unidesk_desired_revision(int32 node_id, int *count);
+
 /* Tell the node to get rid of an attempt that is not its to have. */
 extern void unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
 								int64 incarnation, int64 task, int32 attempt);

@@ -20,13 +20,16 @@ typedef enum UnideskMembership
  */
 extern Oid	unidesk_me_oid(void);
 extern bool unidesk_me_is_admin(void);
+
 /* The caller's account; made on the fly for an administrator.  Needs SPI. */
 extern int32 unidesk_caller_account(void);
+
 /*
  * The id of a project in which the caller has at least this membership;
  * raises "does not exist" for one the caller cannot see.  Needs SPI.
  */
 extern int32 unidesk_project_for(const char *name, UnideskMembership least);
+
 /* The same for the project of a task; raises when there is no such task. */
 extern void unidesk_check_task_access(int64 task_id, UnideskMembership least);
 

@@ -25,7 +25,8 @@ typedef struct Recent
 typedef struct RecentRing
 {
 	int64		forgotten;		/* orders up to this one are not in the ring */
-	uint64		head;			/* next to write; the RECENT_SIZE before it hold */
+	uint64		head;			/* next to write; the RECENT_SIZE before it
+								 * hold */
 	uint64		start;			/* first that was written since the last reset */
 	Recent		ring[RECENT_SIZE];
 } RecentRing;

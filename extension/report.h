@@ -24,6 +24,7 @@ typedef struct UnideskReport
 } UnideskReport;
 
 extern void unidesk_report_init(UnideskReport *report);
+
 /*
  * Parse a body; returns NULL, or what is wrong with it.  Never raises for
  * bad data.  An empty body is a report without details.

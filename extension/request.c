@@ -165,10 +165,13 @@ label_text(JsonbValue *key, JsonbValue *value, const char *what)
 
 	if (value->type == jbvString)
 		text = pnstrdup(value->val.string.val, value->val.string.len);
+
 	else if (value->type == jbvNumeric)
 		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+
 	else if (value->type == jbvBool)
 		text = pstrdup(value->val.boolean ? "true" : "false");
+
 	if (text == NULL || key->val.string.len == 0 || key->val.string.len > LABEL_BYTES_MAX ||
 		strlen(text) > LABEL_BYTES_MAX || has_control_or_space(text) ||
 		memchr(key->val.string.val, '=', key->val.string.len) != NULL)
@@ -177,6 +180,7 @@ label_text(JsonbValue *key, JsonbValue *value, const char *what)
 				 errmsg("%s holds a label that cannot be used", what),
 				 errhint("A label is a key and a string, number or boolean, each at most %d bytes without spaces; the key has no \"=\".", LABEL_BYTES_MAX)));
 	text = psprintf("%s=%s", pnstrdup(key->val.string.val, key->val.string.len), text);
+
 	if (has_control_or_space(text))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -360,7 +364,7 @@ hash_bytes(pg_cryptohash_ctx *ctx, const void *bytes, uint32 length)
 static void
 hash_text(pg_cryptohash_ctx *ctx, const char *text)
 {
-	hash_bytes(ctx, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+	hash_bytes(ctx, text !=NULL ? text : "", text !=NULL ? strlen(text) : 0);
 }
 
 static void

@@ -53,10 +53,13 @@ typedef struct UnideskRequest
 
 /* The values of arguments that are not given. */
 extern void unidesk_request_init(UnideskRequest *request);
+
 /* Raise unless every field makes sense; compute what is derived. */
 extern void unidesk_request_check(UnideskRequest *request);
+
 /* Labels of a json object as canonical text; raises for a bad one. */
 extern char *unidesk_labels_canonical(Jsonb *labels, const char *what);
+
 /* Seconds of an interval argument; raises unless 1 s .. 10 years. */
 extern int64 unidesk_interval_seconds(Interval *span, const char *what, bool zero_allowed);
 

@@ -16,7 +16,7 @@
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
 
-extern void unidesk_shared_setup(void);	/* from _PG_init */
+extern void unidesk_shared_setup(void); /* from _PG_init */
 
 /* Each part's share of the memory, and its start; shared.c calls them. */
 extern Size unidesk_beats_bytes(void);
@@ -35,9 +35,11 @@ extern void unidesk_hints_setup(void);
 extern void unidesk_shared_worker_started(void);
 extern bool unidesk_shared_worker_alive(void);
 extern void unidesk_wake_worker(void);
+
 /* Passes completed since the server's start. */
 extern void unidesk_shared_pass_done(void);
 extern uint64 unidesk_shared_passes(void);
+
 /* Differences between the worker's memory and the rows, found by verify_memory. */
 extern void unidesk_shared_memory_differed(void);
 extern uint64 unidesk_shared_memory_differences(void);
@@ -64,8 +66,9 @@ typedef struct UnideskBeat
 {
 	int64		session;
 	TimestampTz last_seen;		/* 0: nothing since the server's start */
-	bool		expired;		/* the worker called it offline; the next beat is
-								 * answered with a request for its inventory */
+	bool		expired;		/* the worker called it offline; the next beat
+								 * is answered with a request for its
+								 * inventory */
 	bool		dirty;			/* not yet flushed to node_live */
 } UnideskBeat;
 
@@ -73,6 +76,7 @@ extern void unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool 
 extern bool unidesk_beat_get(int32 node_id, UnideskBeat *beat);
 extern void unidesk_beat_expire(int32 node_id);
 extern void unidesk_beat_revive(int32 node_id);
+
 /* Copies up to max dirty beats out and marks them clean; returns their number. */
 extern int	unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max);
 
@@ -97,12 +101,16 @@ typedef struct UnideskHint
 extern void unidesk_note_task(int64 task_id);
 extern void unidesk_note_tasks(int64 first, int64 last);
 extern void unidesk_note_node(int32 node_id);
+
 /* Everything may have changed. */
 extern void unidesk_note_all(void);
+
 /* Wake the worker at commit, without a hint. */
 extern void unidesk_note_wake(void);
+
 /* Wake everybody in wait_task at commit. */
 extern void unidesk_note_task_ended(void);
+
 /* The worker takes what came; *rescan: some were lost, read everything. */
 extern int	unidesk_hints_take(UnideskHint *hints, int max, bool *rescan);
 extern bool unidesk_hints_pending(void);
@@ -113,8 +121,10 @@ extern bool unidesk_hints_pending(void);
  * key; any other scans live.
  */
 extern void unidesk_recent_add(int32 bridge_id, int64 order_no, int64 task_id);
+
 /* All orders up to this one are forgotten. */
 extern void unidesk_recent_forget(int64 order_no);
+
 /*
  * Tasks with orders newer than cursor for a bridge (0: any); -1 when the memory does
  * not reach back that far, or they are more than max.

@@ -181,7 +181,7 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 		UnideskRequest *last = fresh_count > 0 ? fresh[fresh_count - 1] : NULL;
 		bool		same_project = last != NULL && strcmp(last->project, r->project) == 0;
 		int32		project_id = same_project ? projects[fresh_count - 1] :
-			unidesk_project_for(r->project, UNIDESK_MEMBER);
+		unidesk_project_for(r->project, UNIDESK_MEMBER);
 
 		ids[i] = nextval_internal(sequence, true);
 		if (r->idempotency_key != NULL)

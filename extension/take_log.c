@@ -110,6 +110,7 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 {
 	UnideskOut	out = unidesk_answer(&messages[count - 1], UD_MSG_LOG_ACK);
 	Chunks		chunks = {0};
+
 	/* The marker that says bytes were cut takes part in the offsets. */
 	int64		budget = (int64) unidesk_log_budget * 1024 + 1024;
 	int64		end;

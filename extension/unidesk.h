@@ -30,10 +30,10 @@ extern int	unidesk_beat_interval;	/* s */
 extern int	unidesk_offline_after;	/* s */
 extern int	unidesk_session_silent_after;	/* s */
 extern int	unidesk_bridge_silent_after;	/* s */
-extern int	unidesk_lease;			/* s */
+extern int	unidesk_lease;		/* s */
 extern int	unidesk_lease_margin;	/* s */
 extern int	unidesk_agent_lease_margin; /* s */
-extern int	unidesk_grace;			/* s */
+extern int	unidesk_grace;		/* s */
 extern int	unidesk_withdraw_after; /* s */
 extern int	unidesk_report_repeat;	/* s */
 extern int	unidesk_infra_retries;
@@ -143,6 +143,7 @@ extern void unidesk_arg_int64(UnideskArgs *args, int64 value);
 extern void unidesk_arg_bool(UnideskArgs *args, bool value);
 extern void unidesk_arg_text(UnideskArgs *args, const char *value); /* NULL is NULL */
 extern void unidesk_arg_time(UnideskArgs *args, TimestampTz value); /* 0 is NULL */
+
 /* Arrays of count elements; nulls may be NULL. */
 extern void unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, bool *nulls, int count);
 
@@ -158,6 +159,7 @@ extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *ar
 extern Datum unidesk_column(uint64 row, int column, bool *isnull);
 extern int32 unidesk_column_int32(uint64 row, int column);
 extern int64 unidesk_column_int64(uint64 row, int column);
+
 /* Copied into the current context; NULL for NULL. */
 extern char *unidesk_column_text(uint64 row, int column);
 

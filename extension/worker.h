@@ -15,6 +15,7 @@ extern void unidesk_worker_setup(void); /* from _PG_init */
 extern void unidesk_watch_begin(void);	/* the worker starts */
 extern bool unidesk_watch_contact(void);
 extern bool unidesk_flush_beats(void);
+
 /* Deadlines of tasks that have come. */
 extern void unidesk_watch_deadlines(void);
 
@@ -24,10 +25,13 @@ extern void unidesk_watch_deadlines(void);
  * there is more to do.
  */
 extern bool unidesk_schedule(void);
+
 /* Its transaction has committed: the memory follows. */
 extern void unidesk_schedule_committed(void);
+
 /* An ERROR ended the turn: forget everything. */
 extern void unidesk_schedule_failed(void);
+
 /*
  * Wake the bridges for which the last passes made orders.  In a transaction of
  * its own after that commit: a bridge whose wake-up is outstanding has not
