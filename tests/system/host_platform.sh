@@ -1,0 +1,209 @@
+# shellcheck shell=bash
+#
+# host_platform.sh
+#	  The platform on this host, without images of our own: a bridge and an
+#	  agent as programs beside a private PostgreSQL, the engine, and a git
+#	  server with two repositories.  Sourced inside tools/private_pg.sh.
+#
+# The caller has ROOT and out (a directory for logs).  After platform_set_up
+# there are: url, code and environment (commits), a user ada in $project, and
+# a node "here" whose agent start_agent starts.  All of it goes at exit.
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-path.XXXXXX")
+git_pid='' bridge_pid='' agent_pid=''
+incarnation=none
+# Built images are kept by project: one of this run's own.
+project=path-$$
+
+finish()
+{
+	local pid ids
+	trap - EXIT
+	# A second signal must not end this half-way.
+	trap '' INT TERM HUP
+	for pid in $agent_pid $bridge_pid $git_pid; do
+		{ kill -9 "$pid" && wait "$pid"; } 2>/dev/null
+	done
+	ids=$(docker ps -aq --filter "label=unidesk.incarnation=$incarnation")
+	[ -z "$ids" ] || xargs docker rm -f -v <<<"$ids" >/dev/null
+	ids=$(docker image ls -q --no-trunc --filter "reference=unidesk-cache/$project" | sort -u)
+	[ -z "$ids" ] || xargs docker image rm -f <<<"$ids" >/dev/null
+	rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+
+psql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 "$@"; }
+sql() { psql -c "$1"; }
+sql_user() { psql -U ada "$@"; }
+
+# is WANTED QUERY: its one value.
+is()
+{
+	local got
+	got=$(sql "$2") || return
+	[ "$got" = "$1" ] || { printf '  wanted "%s", got "%s": %s\n' "$1" "$got" "$2"; return 1; }
+}
+
+same() { [ "$1" = "$2" ] || { printf '  wanted "%s", got "%s"\n' "$1" "$2"; return 1; }; }
+
+# within SECONDS COMMAND...: tried until it succeeds.
+within()
+{
+	local limit=$((SECONDS + $1))
+	shift
+	while ! "$@" >/dev/null 2>&1; do
+		if [ "$SECONDS" -ge "$limit" ]; then
+			"$@"
+			return
+		fi
+		sleep 0.1
+	done
+}
+
+start_bridge()
+{
+	UNIDESK_DATABASE="host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=unidesk_bridge" \
+		UNIDESK_LISTEN=127.0.0.1:$port UNIDESK_BRIDGE_NAME=path \
+		build/release/bridge/unidesk-bridge >>"$out/bridge.log" 2>&1 &
+	bridge_pid=$!
+}
+
+start_agent()
+{
+	UNIDESK_URL=ws://127.0.0.1:$port/agent UNIDESK_TOKEN_FILE=$work/token \
+		UNIDESK_DATA=$work/data UNIDESK_DATA_HOST=$work/data \
+		UNIDESK_INIT=$ROOT/build/release/init/unidesk-init UNIDESK_GIT=$work/bin/unidesk-git \
+		UNIDESK_GIT_UID=$git_uid UNIDESK_ALLOW_PRIVATE_GIT=1 UNIDESK_LABELS=site=path \
+		build/release/agent/unidesk-agent >>"$out/agent.log" 2>&1 &
+	agent_pid=$!
+}
+
+# ends PID SECONDS: asked by TERM, it exits 0 in time.
+ends()
+{
+	local limit=$((SECONDS + $2)) status=0
+	kill -TERM "$1"
+	while kill -0 "$1" 2>/dev/null; do
+		if [ "$SECONDS" -ge "$limit" ]; then
+			printf '  %s still runs after %s s\n' "$1" "$2"
+			kill -9 "$1"
+			return 1
+		fi
+		sleep 0.1
+	done
+	wait "$1" || status=$?
+	[ "$status" -eq 0 ] || { printf '  exit status %s\n' "$status"; return 1; }
+}
+
+killed() { kill -9 "$1" && { wait "$1" 2>/dev/null; true; }; }
+
+# commit NAME: the files in work/NAME become its newest commit, printed.
+commit()
+{
+	(
+		cd "$work/$1" || exit 1
+		[ -d .git ] || git init -q -b main .
+		git add -A
+		git -c user.name=test -c user.email=test@localhost commit -q -m test
+		[ -d "$work/git/$1.git" ] || git init -q --bare "$work/git/$1.git"
+		git push -q "$work/git/$1.git" HEAD:refs/heads/main
+		git rev-parse HEAD
+	)
+}
+
+# submit SCRIPT [ARGUMENT=>VALUE, ...]: a shell script as the command; its id.
+submit()
+{
+	sql_user -v script="$1" -v code="$code" -v env="$environment" -v code_url="$url/code.git" \
+		-v env_url="$url/env.git" <<-SQL
+		SELECT unidesk.submit_task(project => '$project', code_repo_url => :'code_url', code_commit_id => :'code',
+			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => 'env/Dockerfile',
+			command => ARRAY['sh', '-c', :'script'], cpus => 0.1, memory => 67108864${2:+, $2});
+	SQL
+}
+
+state() { sql "SELECT state FROM unidesk.tasks WHERE id = $1"; }
+# The attempt's state while there is one, e.g. running.
+has_attempt_state() { is "$2" "SELECT attempt_state FROM unidesk.tasks WHERE id = $1"; }
+ended_as() { is "$2" "SELECT state FROM unidesk.tasks WHERE id = $1"; }
+
+# ends_in TASK STATE [SECONDS]: waits by the function made for that.
+ends_in()
+{
+	local got='' limit=$((SECONDS + ${3:-30}))
+	while [ "$SECONDS" -lt "$limit" ]; do
+		got=$(sql_user -c "SELECT unidesk.wait_task($1, '10 s')") || return
+		case $got in succeeded | failed | cancelled | skipped) break ;; esac
+	done
+	[ "$got" = "$2" ] || {
+		printf '  task %s: wanted %s, got %s\n' "$1" "$2" "$got"
+		psql -x -c "SELECT * FROM unidesk.tasks WHERE id = $1"
+		return 1
+	}
+}
+
+log_text() { sql "SELECT unidesk.task_log_text($1)"; }
+# The log's bytes as one hexadecimal text, both streams or one.
+log_hex()
+{
+	sql "SELECT coalesce(string_agg(encode(bytes, 'hex'), '' ORDER BY attempt, \"offset\"), '')
+		FROM unidesk.task_log($1) WHERE stream LIKE '${2:-%}'"
+}
+logged() { log_text "$1" | grep -qx -- "$2"; }
+
+# counts_to TASK N: the log is exactly the lines 1..N, in one attempt.
+counts_to()
+{
+	local wanted
+	wanted=$(seq "$2" | tr '\n' ' ')
+	is "$wanted" "SELECT translate(convert_from(string_agg(bytes, '' ORDER BY \"offset\"), 'UTF8'), E'\\n', ' ') FROM unidesk.task_log($1)" &&
+		is 1 "SELECT count(DISTINCT attempt) FROM unidesk.task_log($1)" &&
+		is 1 "SELECT attempts FROM unidesk.tasks WHERE id = $1"
+}
+
+nothing_on_node()
+{
+	local left
+	left=$(docker ps -aq --filter "label=unidesk.incarnation=$incarnation"; ls "$work/data/run" "$work/data/tree" "$work/data/out")
+	left=$(grep -v -e '^$' -e ':$' <<<"$left")
+	[ -z "$left" ] || { printf '  left on the node: %s\n' "$left"; return 1; }
+}
+
+# Repositories, a git server, a user, a project and a node's token.
+platform_set_up()
+{
+	chmod 0755 "$work"
+	mkdir -p "$work/git" "$work/code" "$work/env/env" "$work/data" "$work/bin"
+	# Another user than ours parses what repositories contain; it needs to get there.
+	install -m 0755 build/release/git/unidesk-git "$work/bin/"
+	git_uid=$(id -u nobody)
+	while :; do
+		port=$((20000 + RANDOM % 10000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
+
+	tests/system/git_server.pl "$work/git" >"$work/git_port" 2>"$out/git.log" &
+	git_pid=$!
+	within 5 test -s "$work/git_port"
+	url=http://127.0.0.1:$(cat "$work/git_port")
+
+	echo 'hello from the code' >"$work/code/hello"
+	# The image is this run's own, so that it can be removed with it.
+	cat >"$work/env/env/Dockerfile" <<-END
+	FROM unidesk-base/debian:trixie
+	ENV FROM_IMAGE=$(basename "$work")
+	RUN echo built >/built
+	END
+	code=$(commit code)
+	environment=$(commit env)
+
+	psql <<-SQL >/dev/null || exit 1
+	ALTER ROLE unidesk_bridge LOGIN;
+	SELECT unidesk.create_user('ada');
+	SELECT unidesk.create_project('$project');
+	SELECT unidesk.add_member('$project', 'ada', 'member');
+	SQL
+	(umask 077 && sql "SELECT unidesk.create_node('here')" >"$work/token")
+	incarnation=$(sql "SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation")
+}
