@@ -5,6 +5,7 @@
  * Containers outlive this program: it may be stopped, killed and replaced at
  * any moment; what it needs to go on lies in the engine and in /data.
  */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -98,6 +99,7 @@ main_start_thread(void *(*start) (void *), void *arg, UdError *err)
 static int
 main_open_engine(Agent *agent, UdError *err)
 {
+	assert(agent->config != NULL);
 	while (!atomic_load(&agent->exiting))
 	{
 		agent->docker = docker_open(agent->config->docker_socket, err);

@@ -211,7 +211,7 @@ unidesk_attempt_walk(PG_FUNCTION_ARGS)
 {
 	int			from = ud_attempt_state_number(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	int			to = ud_attempt_state_number(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	int16		path[UNIDESK_PATH_MAX];
+	int16		path[UNIDESK_PATH_MAX] = {0};
 	int			length = unidesk_attempt_path(from, to, PG_GETARG_BOOL(2), PG_GETARG_INT16(3), path);
 	StringInfoData text;
 

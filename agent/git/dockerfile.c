@@ -182,7 +182,7 @@ expand_variable(const Dockerfile *file, const char **text, UdBuf *out, UdError *
 		*text = word + word_len + 1;
 		if ((value == NULL || *value == '\0') == (rest[1] == '-'))
 			ud_buf_append(out, word, word_len);
-		else if (rest[1] == '-')
+		else if (rest[1] == '-' && value != NULL)
 			ud_buf_append(out, value, strlen(value));
 		return 0;
 	}

@@ -64,7 +64,7 @@ ask "SELECT count(*) FROM unidesk.tasks WHERE state = 'succeeded';"; succeeded=$
 sleep 1
 ask "SELECT round(100.0 * n_tup_hot_upd / greatest(n_tup_upd, 1), 1) FROM pg_stat_user_tables WHERE schemaname = 'unidesk_data' AND relname = 'live';"; hot=$answer
 ask "SELECT count(*) FROM unidesk_data.task_event;"; events=$answer
-exec {PSQL[1]}>&-
+eval "exec ${PSQL[1]}>&-"
 wait "$psql_pid" || true
 
 wal=$(((wal_after - wal_before) / TASKS))

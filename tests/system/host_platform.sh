@@ -9,6 +9,9 @@
 # there are: url, code and environment (commits), a user ada in $project, and
 # a node "here" whose agent start_agent starts.  All of it goes at exit.
 
+# Set by the caller.
+: "${ROOT:?}" "${out:?}"
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-path.XXXXXX")
 git_pid='' bridge_pid='' agent_pid=''
 incarnation=none
