@@ -19,7 +19,8 @@
 
 /*
  * Columns: session, incarnation, task, attempt, want, order_no, body.  $1 is
- * the server's time.
+ * the server's time.  From running on there is no spec: a node that has lost
+ * such an attempt must not start it again.
  */
 #define SELECT_DESIRED \
 	"SELECT n.session, l.incarnation, l.task_id, l.attempt, l.want, coalesce(l.order_no, 0)," \
@@ -28,13 +29,13 @@
 	"'prepare_left_s', l.prepare_s - least(l.prepare_s, extract(epoch FROM $1 - l.placed_at)::bigint)," \
 	"'run_left_s', CASE WHEN l.started_at IS NULL THEN l.run_s" \
 	" ELSE l.run_s - least(l.run_s, extract(epoch FROM $1 - l.started_at)::bigint) END," \
-	"'spec', jsonb_build_object('project', p.name, 'trust', p.name," \
+	"'spec', CASE WHEN l.attempt_state <= 3 THEN jsonb_build_object('project', p.name, 'trust', p.name," \
 	" 'code', jsonb_build_object('url', s.code_repo_url, 'commit', encode(t.code_commit, 'hex'))," \
 	" 'env', jsonb_build_object('url', s.env_repo_url, 'commit', encode(s.env_commit, 'hex'), 'dockerfile', s.dockerfile_path)," \
 	" 'command', to_jsonb(s.command), 'environment', coalesce(s.environment, '{}')," \
 	" 'cpus_milli', l.cpus_milli, 'memory', l.memory," \
 	" 'gpus', (SELECT coalesce(jsonb_agg(g.uuid ORDER BY g.index), '[]') FROM unidesk_data.gpu g" \
-	" WHERE g.node_id = l.node_id AND (l.gpu_mask >> g.index) & 1 = 1)))" \
+	" WHERE g.node_id = l.node_id AND (l.gpu_mask >> g.index) & 1 = 1)) END)" \
 	" ELSE jsonb_build_object('grace_s', l.grace_s, 'final', unidesk._attempt_state_name(l.want_final)," \
 	" 'reason', unidesk._reason_name(l.want_reason)) END::text" \
 	" FROM unidesk_data.live l" \

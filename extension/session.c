@@ -268,6 +268,8 @@ reconcile_unknown(ReturnSetInfo *result, const UnideskMessage *message, int64 se
 					" gpus, gpu_mask, reason, since)"
 					" SELECT i.incarnation, i.task, i.attempt, $1, 0, 0, 0, 0, $4, $3 FROM inventory i"
 					" WHERE i.incarnation <> (SELECT value FROM unidesk_data.incarnation)"
+					" AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task"
+					" AND l.attempt = i.attempt AND l.incarnation = i.incarnation)"
 					" ON CONFLICT DO NOTHING", &args);
 }
 

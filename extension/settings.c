@@ -88,7 +88,7 @@ static const IntSetting int_settings[] = {
 	{"unidesk.beat_flush", "Beats are written from shared memory to node_live this often.",
 	&unidesk_beat_flush, 30, 1, 3600, GUC_UNIT_S},
 	{"unidesk.log_budget", "Bytes of log that an attempt may write; the rest is cut, with a marker.",
-	&unidesk_log_budget, 100 * 1024, 1, INT_MAX / 2, GUC_UNIT_KB},
+	&unidesk_log_budget, 100 * 1024, 4, INT_MAX / 2, GUC_UNIT_KB},
 	{"unidesk.log_credit", "Bytes of log that an agent may send ahead of their acknowledgement.",
 	&unidesk_log_credit, 256, 1, 16 * 1024, GUC_UNIT_KB},
 	{"unidesk.disk_floor", "A node with less free disk accepts no work.",

@@ -4,7 +4,9 @@
  *
  * Bytes that are already stored are skipped, a gap is refused; both are
  * answered with the offset that is wanted next, so an agent that knows
- * nothing finds its place with one message.  An advisory lock per task keeps
+ * nothing finds its place with one message.  Beyond the budget bytes are
+ * acknowledged and dropped, or the node would keep them, and all of the
+ * attempt, for ever.  An advisory lock per task keeps
  * two bridges from appending to the same log at once.
  */
 #include "unidesk.h"
@@ -114,6 +116,7 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 	/* The marker that says bytes were cut takes part in the offsets. */
 	int64		budget = (int64) unidesk_log_budget * 1024 + 1024;
 	int64		end;
+	int64		dropped = 0;
 
 	if (!is_attempt_of_node(messages))
 	{
@@ -136,19 +139,23 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 		const UnideskMessage *m = &messages[i];
 		int64		skip = end - m->value;
 
-		if (m->value < 0 || m->value > end || skip >= m->body_bytes)
-			continue;			/* a gap, or nothing new */
-		if (m->state < UD_LOG_STDOUT || m->state > UD_LOG_MARKER ||
-			m->body_bytes > UD_LOG_BODY_BYTES_MAX || end + m->body_bytes - skip > budget)
+		if (m->state < UD_LOG_STDOUT || m->state > UD_LOG_MARKER || m->body_bytes > UD_LOG_BODY_BYTES_MAX)
 		{
-			unidesk_out_error(result, m, "protocol", "a log message has a wrong stream or size, or exceeds the budget");
+			unidesk_out_error(result, m, "protocol", "a log message has a wrong stream or size");
 			break;
 		}
+		if (m->value > budget - m->body_bytes)
+		{
+			dropped = Max(dropped, Min(m->value, PG_INT64_MAX / 2) + m->body_bytes);
+			continue;
+		}
+		if (m->value < 0 || m->value > end || skip >= m->body_bytes)
+			continue;			/* a gap, or nothing new */
 		add_chunk(&chunks, end, m->state, m->body + skip, m->body_bytes - skip);
 		end += m->body_bytes - skip;
 	}
 	write_chunks(messages, &chunks);
-	out.value = end;
+	out.value = Max(end, dropped);
 	out.sequence = (int64) unidesk_log_credit * 1024;
 	unidesk_out(result, &out);
 }
