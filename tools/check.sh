@@ -50,7 +50,12 @@ run_suite()
 		build) make --no-print-directory all ;;
 		exports) tools/check_exports.sh ;;
 		units) make --no-print-directory units ;;
-		regress | isolation) tools/regress.sh "$1" ;;
+		regress)
+			tools/regress.sh regress || status=1
+			expect regress 'docs/states.md is what the extension says' tools/states.sh --check || status=1
+			return "$status"
+			;;
+		isolation) tools/regress.sh isolation ;;
 		cost)
 			for script in tests/cost/*.sh; do
 				[ -e "$script" ] || continue
