@@ -38,16 +38,16 @@ packages:
 	@tools/packages.sh check
 
 check: packages
-	+@tools/check.sh build exports units regress isolation cost path pg17 demo
+	+@tools/check.sh build exports units regress isolation cost path lease pg17 demo
 
 check-quick: packages
 	+@tools/check.sh build exports units regress isolation
 
-check-units check-regress check-isolation check-exports check-cost check-path check-pg17 check-demo: check-%:
+check-units check-regress check-isolation check-exports check-cost check-path check-lease check-pg17 check-demo: check-%:
 	+@tools/check.sh build $*
 
 check-system: packages
-	+@tools/check.sh build path pg17 demo
+	+@tools/check.sh build path lease pg17 demo
 
 # What tools/check.sh calls: every folder's own unit tests, also after one fails.
 units: programs

@@ -14,6 +14,7 @@
 #	isolation   extension/specs on a private server
 #	cost        tests/cost/*.sh: what a task costs the database
 #	path        tests/system/path.sh: bridge and agent on this host
+#	lease       tests/system/lease.sh: a node that is silent for too long
 #	demo        tests/system/demo.sh: make demo, twice, and make demo-down
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
@@ -63,7 +64,7 @@ run_suite()
 			done
 			return "$status"
 			;;
-		path | demo | pg17) "tests/system/$1.sh" ;;
+		path | lease | demo | pg17) "tests/system/$1.sh" ;;
 		*)
 			echo "check.sh: no such suite: $1" >&2
 			return 2

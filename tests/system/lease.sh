@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+#
+# lease.sh
+#	  A node falls silent for longer than a lease: its task ends on the node by
+#	  itself, although the agent cannot do anything; then, and not before, it is
+#	  lost and runs again; what the stale attempt left is removed.
+#
+# An engine is started where none runs, and then stopped again.  Needs root.
+# Logs: build/lease.
+set -uo pipefail
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$ROOT" || exit 1
+# shellcheck source=tools/results.sh
+. tools/results.sh
+
+out=$ROOT/build/lease
+failed=0
+check() { expect lease "$@" || failed=1; }
+
+if [ -z "${PG_ROOT:-}" ]; then
+	[ "$(id -u)" -eq 0 ] || { echo 'lease.sh: needs root, because the agent hands files to other users' >&2; exit 1; }
+	rm -rf "$out"
+	mkdir -p "$out"
+	engine_was_there=yes
+	timeout 10 docker version >/dev/null 2>&1 || engine_was_there=no
+	tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null || exit 1
+	status=0
+	# A lease of at least 6 + 1 + 2 s; the node ends the task 2 s early.
+	tools/private_pg.sh --keep-log "$out/server.log" \
+		--set unidesk.beat_interval=1s --set unidesk.offline_after=6s --set unidesk.session_silent_after=3s \
+		--set unidesk.lease_margin=2s --set unidesk.agent_lease_margin=2s --set unidesk.report_repeat=1s \
+		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB -- "$0" || status=$?
+	[ "$engine_was_there" = yes ] || docker/engine.sh stop
+	exit "$status"
+fi
+
+# shellcheck source=tests/system/host_platform.sh
+. tests/system/host_platform.sh
+platform_set_up || exit 1
+start_bridge
+start_agent
+within 20 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'" || exit 1
+
+container=
+runs() { [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" = true ]; }
+runs_not() { ! runs; }
+
+# Prints what tells a second run from the first, and ends by itself only there.
+task=$(submit 'echo attempt $UNIDESK_ATTEMPT; [ $UNIDESK_ATTEMPT -gt 1 ] || exec sleep 600' "lease => '14 s', grace => '1 s'")
+within 60 logged "$task" 'attempt 1' || exit 1
+container=$(docker ps -q --filter "label=unidesk.task=$task")
+check 'its container runs' runs
+
+# The agent is stopped: nobody can renew the lease, nor stop anything.
+kill -STOP "$agent_pid"
+check 'the node is offline after its silence' within 15 is offline "SELECT status FROM unidesk.nodes WHERE name = 'here'"
+check 'and the task is still its' is active "SELECT state FROM unidesk.tasks WHERE id = $task"
+check 'the container ends by itself before the lease is over' within 12 runs_not
+check 'when the task was not lost yet' is active "SELECT state FROM unidesk.tasks WHERE id = $task"
+check 'then it is lost, and queued again' within 10 is 'queued|node.lease_over' "SELECT state, reason FROM unidesk.tasks WHERE id = $task"
+check 'what it held stays allocated' is 1 "SELECT count(*) FROM unidesk_data.held WHERE task_id = $task"
+
+kill -CONT "$agent_pid"
+check 'the node comes back' within 40 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'"
+check 'the task runs again and succeeds' ends_in "$task" succeeded 90
+check 'in its second attempt' is '1:lost 2:succeeded' "SELECT string_agg(attempt || ':' || state, ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
+check 'the stale attempt is confirmed and frees what it held' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
+check 'and nothing of it is left on the node' within 20 nothing_on_node
+exit "$failed"
