@@ -38,12 +38,12 @@ packages:
 	@tools/packages.sh check
 
 check: packages
-	+@tools/check.sh build exports units regress isolation cost path lease pg17 demo
+	+@tools/check.sh build exports units regress isolation cost restore path lease pg17 demo
 
 check-quick: packages
 	+@tools/check.sh build exports units regress isolation
 
-check-units check-regress check-isolation check-exports check-cost check-path check-lease check-pg17 check-demo: check-%:
+check-units check-regress check-isolation check-exports check-cost check-restore check-path check-lease check-pg17 check-demo: check-%:
 	+@tools/check.sh build $*
 
 check-system: packages
@@ -91,5 +91,5 @@ clean:
 	rm -rf build
 
 .PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-units \
-        check-regress check-isolation check-exports check-cost check-path check-demo check-system \
+        check-regress check-isolation check-exports check-cost check-restore check-path check-demo check-system \
         units asan lint indent indent-check demo demo-down install clean

@@ -13,6 +13,7 @@
 #	regress     extension/sql on a private server
 #	isolation   extension/specs on a private server
 #	cost        tests/cost/*.sh: what a task costs the database
+#	restore     tests/system/restore.sh: dump, restore, go on
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long
 #	demo        tests/system/demo.sh: make demo, twice, and make demo-down
@@ -64,7 +65,7 @@ run_suite()
 			done
 			return "$status"
 			;;
-		path | lease | demo | pg17) "tests/system/$1.sh" ;;
+		restore | path | lease | demo | pg17) "tests/system/$1.sh" ;;
 		*)
 			echo "check.sh: no such suite: $1" >&2
 			return 2

@@ -2,6 +2,10 @@
 -- is narrow, no index covers a column that changes with a state, and no
 -- foreign key stands on task, live, event or log.
 --
+-- Keys and indexes of partitioned tables stand on each partition and not on the
+-- parent: a dump attaches partitions to a parent that the extension has made,
+-- and would then find every key there already.
+--
 -- Codes are smallint; their names come from C (common/*.h) through functions.
 
 CREATE TABLE unidesk_data.incarnation (
@@ -148,12 +152,12 @@ CREATE TABLE unidesk_data.task (
 	stage_ms	integer[],
 	log_end		bigint,
 	message		text,
-	PRIMARY KEY (id),
 	CONSTRAINT task_ended CHECK ((state IS NULL) = (ended_at IS NULL))
 ) PARTITION BY RANGE (id);
-CREATE INDEX ON unidesk_data.task (project_id, id);
-CREATE TABLE unidesk_data.task_first PARTITION OF unidesk_data.task FOR VALUES FROM (MINVALUE) TO (2000000) WITH (fillfactor = 40);
-CREATE TABLE unidesk_data.task_default PARTITION OF unidesk_data.task DEFAULT;
+CREATE TABLE unidesk_data.task_first PARTITION OF unidesk_data.task (PRIMARY KEY (id)) FOR VALUES FROM (MINVALUE) TO (2000000) WITH (fillfactor = 40);
+CREATE INDEX ON unidesk_data.task_first (project_id, id);
+CREATE TABLE unidesk_data.task_default PARTITION OF unidesk_data.task (PRIMARY KEY (id)) DEFAULT;
+CREATE INDEX ON unidesk_data.task_default (project_id, id);
 COMMENT ON TABLE unidesk_data.task IS 'Tasks: what was asked and how it ended; written at submit and at the end. state is NULL while the task is in live.';
 COMMENT ON TABLE unidesk_data.task_first IS 'Partition of task: the first two million ids. The fillfactor leaves room for the rows to grow at their end.';
 COMMENT ON TABLE unidesk_data.task_default IS 'Partition of task for ids without one; the worker moves its rows.';
@@ -219,8 +223,8 @@ CREATE TABLE unidesk_data.attempt (
 	log_end		bigint,
 	message		text
 ) PARTITION BY RANGE (ended_at);
-CREATE INDEX ON unidesk_data.attempt (task_id);
 CREATE TABLE unidesk_data.attempt_default PARTITION OF unidesk_data.attempt DEFAULT;
+CREATE INDEX ON unidesk_data.attempt_default (task_id);
 COMMENT ON TABLE unidesk_data.attempt IS 'Attempts that ended without ending their task well; the one that succeeded is in task, the live one in live.';
 COMMENT ON TABLE unidesk_data.attempt_default IS 'Partition of attempt for times without one; the worker moves its rows.';
 
@@ -253,8 +257,8 @@ CREATE TABLE unidesk_data.task_event (
 	steps		bytea,
 	data		text
 ) PARTITION BY RANGE (at);
-CREATE INDEX ON unidesk_data.task_event (task_id);
 CREATE TABLE unidesk_data.task_event_default PARTITION OF unidesk_data.task_event DEFAULT;
+CREATE INDEX ON unidesk_data.task_event_default (task_id);
 COMMENT ON TABLE unidesk_data.task_event IS 'What happened to tasks, append only. steps are the attempt states walked in one report, a byte each; seq counts 1, 2, … without gaps within a task.';
 COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the worker moves its rows.';
 
@@ -277,8 +281,8 @@ CREATE TABLE unidesk_data.log_chunk (
 	at			timestamptz NOT NULL,
 	bytes		bytea NOT NULL
 ) PARTITION BY RANGE (at);
-CREATE INDEX ON unidesk_data.log_chunk (task_id, attempt, "offset");
 CREATE TABLE unidesk_data.log_chunk_default PARTITION OF unidesk_data.log_chunk DEFAULT;
+CREATE INDEX ON unidesk_data.log_chunk_default (task_id, attempt, "offset");
 COMMENT ON TABLE unidesk_data.log_chunk IS 'Logs: exact bytes; one offset space per attempt over both streams.';
 COMMENT ON TABLE unidesk_data.log_chunk_default IS 'Partition of log_chunk for times without one; the worker moves its rows.';
 

@@ -153,7 +153,7 @@ BEGIN
 	IF to_regclass(format('unidesk_data.%I', name)) IS NOT NULL THEN
 		RETURN;
 	END IF;
-	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)%s', name, parent,
+	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING ALL EXCLUDING COMMENTS)%s', name, parent || '_default',
 		CASE parent WHEN 'task' THEN ' WITH (fillfactor = 40)' ELSE '' END);
 	-- Rows that came before their partition wait in the default one.
 	EXECUTE format('WITH moved AS (DELETE FROM unidesk_data.%I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO unidesk_data.%I SELECT * FROM moved',

@@ -86,5 +86,5 @@ BEGIN
 END
 $$;
 
--- The worker may have been waiting for this.
-SELECT unidesk._wake();
+-- The worker may have been waiting for this, or remember an earlier install.
+SELECT unidesk._rescan();
