@@ -258,7 +258,10 @@ session_send_inventory(Session *session)
 	agent_lock(session->agent);
 	report_write_inventory(session->agent, &body);
 	agent_unlock(session->agent);
-	session_queue(session, UD_MSG_INVENTORY, NULL, 0, session->last_rev, &body);
+	/* It counts as a beat, and is acknowledged as one. */
+	session->beat_sequence++;
+	session->beat_sent_ns[session->beat_sequence % SESSION_BEATS] = clock_boot_ns();
+	session_queue(session, UD_MSG_INVENTORY, NULL, session->beat_sequence, session->last_rev, &body);
 }
 
 static int

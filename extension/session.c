@@ -429,6 +429,7 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	static SPIPlanPtr node_plan;
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 	UnideskArgs args = {0};
+	UnideskOut	ack;
 	Hello		hello;
 	bool		expired;
 
@@ -446,6 +447,9 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	parse_hello(message, &hello);
 	unidesk_beat_revive(message->node_id);
 	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	/* It counts as a beat: leases of what is assigned next start from it. */
+	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
+	unidesk_out(result, &ack);
 	reconcile_absent(message->node_id, hello.body, message->value);
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);

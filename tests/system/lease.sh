@@ -63,7 +63,7 @@ check 'what it held stays allocated' is 1 "SELECT count(*) FROM unidesk_data.hel
 kill -CONT "$agent_pid"
 check 'the node comes back' within 40 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'"
 check 'the task runs again and succeeds' ends_in "$task" succeeded 90
-check 'in its second attempt' is '1:lost 2:succeeded' "SELECT string_agg(attempt || ':' || state, ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
+check 'in its second attempt' is '1:lost:node.lease_over 2:succeeded' "SELECT string_agg(concat(attempt, ':', state, ':' || reason), ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
 check 'the stale attempt is confirmed and frees what it held' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
 check 'and nothing of it is left on the node' within 20 nothing_on_node
 exit "$failed"
