@@ -145,13 +145,18 @@ COMMENT ON FUNCTION unidesk_data._grant_capacity(integer, jsonb) IS 'Grant a nod
 
 -- Partitions are made here and never by the install script: what a script
 -- makes is not dumped as a table, and a restore on another day would collide.
-CREATE FUNCTION unidesk_data._make_partition(parent text, suffix text, from_value text, to_value text, key text) RETURNS void
+CREATE FUNCTION unidesk_data._make_partition(parent text, suffix text, from_value text, to_value text, key text, in_use boolean) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	name text := parent || '_' || suffix;
 BEGIN
 	IF to_regclass(format('unidesk_data.%I', name)) IS NOT NULL THEN
 		RETURN;
+	END IF;
+	IF in_use THEN
+		-- Rows of its range are being written: an insert that has chosen the
+		-- default partition already would fail once this one is attached.
+		EXECUTE format('LOCK TABLE unidesk_data.%I IN ACCESS EXCLUSIVE MODE', parent);
 	END IF;
 	EXECUTE format('CREATE TABLE unidesk_data.%I (LIKE unidesk_data.%I INCLUDING ALL EXCLUDING COMMENTS)%s', name, parent || '_default',
 		CASE parent WHEN 'task' THEN ' WITH (fillfactor = 40)' ELSE '' END);
@@ -162,7 +167,7 @@ BEGIN
 	EXECUTE format('COMMENT ON TABLE unidesk_data.%I IS %L', name, format('Partition of %s: from %s to %s.', parent, from_value, to_value));
 END
 $$;
-COMMENT ON FUNCTION unidesk_data._make_partition(text, text, text, text, text) IS 'Make one range partition unless it exists, and move rows of its range out of the default partition.';
+COMMENT ON FUNCTION unidesk_data._make_partition(text, text, text, text, text, boolean) IS 'Make one range partition unless it exists, and move rows of its range out of the default partition. in_use: rows of its range are written now.';
 
 CREATE FUNCTION unidesk_data._drop_partitions(parent text, before date) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -189,15 +194,15 @@ DECLARE
 	million bigint;
 BEGIN
 	FOR day IN SELECT generate_series(today, today + 2, interval '1 day')::date LOOP
-		PERFORM unidesk_data._make_partition('task_event', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at');
-		PERFORM unidesk_data._make_partition('log_chunk', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at');
+		PERFORM unidesk_data._make_partition('task_event', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at', day = today);
+		PERFORM unidesk_data._make_partition('log_chunk', to_char(day, 'YYYYMMDD'), day || ' 00:00+00', day + 1 || ' 00:00+00', 'at', day = today);
 	END LOOP;
 	FOR month IN SELECT generate_series(date_trunc('month', today::timestamp), date_trunc('month', today::timestamp) + interval '1 month', interval '1 month')::date LOOP
 		PERFORM unidesk_data._make_partition('attempt', to_char(month, 'YYYYMM'), month || ' 00:00+00',
-			(month + interval '1 month')::date || ' 00:00+00', 'ended_at');
+			(month + interval '1 month')::date || ' 00:00+00', 'ended_at', month <= today);
 	END LOOP;
 	SELECT last_value / 2000000 INTO million FROM unidesk_data.task_id;
-	PERFORM unidesk_data._make_partition('task', 'from_' || (million + 1) * 2 || 'm', ((million + 1) * 2000000)::text, ((million + 2) * 2000000)::text, 'id');
+	PERFORM unidesk_data._make_partition('task', 'from_' || (million + 1) * 2 || 'm', ((million + 1) * 2000000)::text, ((million + 2) * 2000000)::text, 'id', false);
 	PERFORM unidesk_data._drop_partitions('task_event', today - event_days);
 	PERFORM unidesk_data._drop_partitions('log_chunk', today - log_days);
 END

@@ -176,6 +176,7 @@ nothing_on_node()
 # Repositories, a git server, a user, a project and a node's token.
 platform_set_up()
 {
+	within 10 is t 'SELECT unidesk.worker_alive()'
 	chmod 0755 "$work"
 	mkdir -p "$work/git" "$work/code" "$work/env/env" "$work/data" "$work/bin"
 	# Another user than ours parses what repositories contain; it needs to get there.
