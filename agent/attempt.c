@@ -161,6 +161,25 @@ attempt_want_discard(Attempt *attempt)
 	pthread_cond_broadcast(&attempt->agent->changed);
 }
 
+/*
+ * Between its start and the welcome the agent knows of no contact: what an
+ * earlier agent wrote holds, or unidesk-init would find the lease over.
+ */
+static void
+attempt_keep_deadline(const Attempt *attempt, UdControl *control)
+{
+	ud_auto_buf UdBuf bytes = {0};
+	UdControl	old;
+	UdError		err;
+
+	if (data_read_run(&attempt->agent->data, attempt->name, UD_RUN_CONTROL, sizeof(old), &bytes, &err) < 0 ||
+		bytes.len != sizeof(old))
+		return;
+	memcpy(&old, bytes.data, sizeof(old));
+	if (old.magic == UD_CONTROL_MAGIC && old.has_lease && memcmp(old.boot_id, control->boot_id, sizeof(old.boot_id)) == 0)
+		control->deadline_boot_ns = old.deadline_boot_ns;
+}
+
 void
 attempt_write_control(Attempt *attempt)
 {
@@ -176,6 +195,8 @@ attempt_write_control(Attempt *attempt)
 	UdError		err;
 
 	lease_fill_control(&control, &terms);
+	if (terms.has_lease && terms.base_boot_ns == 0)
+		attempt_keep_deadline(attempt, &control);
 	if (data_write_run(&attempt->agent->data, attempt->name, UD_RUN_CONTROL, &control, sizeof(control), &err) < 0)
 		ud_warning("attempt %s: %s", attempt->name, err.message);
 }

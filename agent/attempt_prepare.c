@@ -313,6 +313,18 @@ prepare_name_taken(Attempt *attempt, UdError *err)
 	return result < 0 ? result : docker_remove(docker, attempt->container, err);
 }
 
+/* Wait for the engine to come back; broadcasts do not shorten it. */
+static void
+prepare_pause(Agent *agent)
+{
+	struct timespec slice = {
+		.tv_nsec = 100 * 1000 * 1000,
+	};
+
+	for (int ms = 0; ms < ENGINE_RETRY_MS && !atomic_load(&agent->exiting); ms += 100)
+		nanosleep(&slice, NULL);
+}
+
 /* Create, through engine restarts and remains of an earlier agent. */
 static int
 prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *err)
@@ -329,13 +341,9 @@ prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *
 			if (prepare_name_taken(attempt, err) < 0)
 				return err->code;
 		}
-		else if (result == UD_EIO)
-		{
+		else if (result == UD_EIO || result == UD_ETIMEDOUT)
 			/* It may have been created all the same: the next try sees it. */
-			agent_lock(agent);
-			agent_wait_changed(agent, ENGINE_RETRY_MS);
-			agent_unlock(agent);
-		}
+			prepare_pause(agent);
 		else
 			break;
 	}
@@ -471,11 +479,9 @@ prepare_start(Attempt *attempt, UdError *err)
 		UdError		ignored;
 
 		result = docker_start(agent->docker, attempt->container, err);
-		if (result != UD_EIO)
+		if (result != UD_EIO && result != UD_ETIMEDOUT)
 			break;
-		agent_lock(agent);
-		agent_wait_changed(agent, ENGINE_RETRY_MS);
-		agent_unlock(agent);
+		prepare_pause(agent);
 		if (docker_inspect(agent->docker, attempt->container, &container, &ignored) < 0)
 			continue;
 		started = strcmp(container.state, "created") != 0;
@@ -562,12 +568,33 @@ prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
 		prepare_begin_stage(attempt, STAGE_STAGE_IN, &began);
 		result = prepare_stage_in(attempt, code_mirror, image, err);
 		/* Somebody removed the image in between: once more. */
-		if (result != UD_ENOENT)
+		if (result == 0 || err->reason != UD_REASON_PREP_IMAGE_GONE)
 			break;
-		err->reason = UD_REASON_PREP_IMAGE_GONE;
 	}
 	prepare_end_stage(attempt, STAGE_STAGE_IN, began);
 	return result;
+}
+
+/*
+ * Nothing of it may be left before its failure is told: a start that the
+ * engine carried out late would run beside the attempt that replaces it.
+ * ours: the container of that name is not somebody else's.
+ */
+static void
+prepare_undo(Attempt *attempt, bool ours)
+{
+	Agent	   *agent = attempt->agent;
+	UdError		err;
+
+	while (ours && docker_remove(agent->docker, attempt->container, &err) < 0)
+	{
+		ud_warning("attempt %s: could not remove its container, trying again: %s", attempt->name, err.message);
+		if (atomic_load(&agent->exiting))
+			return;
+		prepare_pause(agent);
+	}
+	if (data_remove_attempt(&agent->data, attempt->name, &err) < 0)
+		ud_warning("attempt %s: could not remove its directories: %s", attempt->name, err.message);
 }
 
 int
@@ -575,7 +602,6 @@ attempt_prepare(Attempt *attempt, UdError *err)
 {
 	Agent	   *agent = attempt->agent;
 	DockerImage image = {0};
-	UdError		cleanup;
 	int			result;
 
 	if (prepare_check_interrupt(attempt, err) < 0 || prepare_admit(attempt, err) < 0)
@@ -599,8 +625,6 @@ attempt_prepare(Attempt *attempt, UdError *err)
 	agent_unlock(agent);
 	if (result == 0)
 		return 0;
-	if (docker_remove(agent->docker, attempt->container, &cleanup) < 0 ||
-		data_remove_attempt(&agent->data, attempt->name, &cleanup) < 0)
-		ud_warning("attempt %s: could not clean up yet: %s", attempt->name, cleanup.message);
+	prepare_undo(attempt, err->reason != UD_REASON_NODE_NAME_CONFLICT);
 	return result;
 }

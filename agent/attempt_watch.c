@@ -193,8 +193,19 @@ watch_read_facts(const Watch *watch, bool has_container, ExitFacts *facts)
 	UdError		err;
 
 	memset(facts, 0, sizeof(*facts));
-	if (data_read_run(&agent->data, attempt->name, UD_RUN_EXIT, sizeof(facts->record), &bytes, &err) == 0)
-		facts->has_record = outcome_read_record(bytes.data, bytes.len, &facts->record);
+	while (!atomic_load(&agent->exiting))
+	{
+		int			result = data_read_run(&agent->data, attempt->name, UD_RUN_EXIT, sizeof(facts->record), &bytes, &err);
+
+		if (result == 0)
+			facts->has_record = outcome_read_record(bytes.data, bytes.len, &facts->record);
+		/* Only these say that there is none; a full table of files does not. */
+		if (result == 0 || result == UD_ENOENT || result == UD_EINVAL)
+			break;
+		ud_warning("attempt %s: %s", attempt->name, err.message);
+		ud_buf_reset(&bytes);
+		watch_pause(agent);
+	}
 	while (has_container && !atomic_load(&agent->exiting))
 	{
 		int			result = docker_inspect(agent->docker, attempt->container, &container, &err);

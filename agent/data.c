@@ -44,7 +44,8 @@ static const struct
 static int
 data_error(UdError *err, const char *what, const char *name)
 {
-	int			code = errno == ENOENT ? UD_ENOENT : UD_EIO;
+	/* A symbolic link where a file should be is the content's fault. */
+	int			code = errno == ENOENT ? UD_ENOENT : errno == ELOOP ? UD_EINVAL : UD_EIO;
 	int			reason = errno == ENOSPC || errno == EDQUOT ? UD_REASON_NODE_DISK_FULL : UD_REASON_NODE_AGENT_ERROR;
 
 	return ud_error(err, code, reason, "could not %s \"%s\": %s", what, name, strerror(errno));

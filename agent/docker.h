@@ -78,6 +78,7 @@ typedef struct DockerBuild
 	int			context_fd;
 	int64_t		memory;			/* bytes, 0 = no limit */
 	int64_t		cpus_milli;		/* 0 = no limit */
+	const char *network_mode;	/* of RUN steps; NULL = the engine's default */
 	int			timeout_s;
 	void		(*on_output) (void *arg, const char *text, size_t len); /* may be NULL */
 	void	   *arg;

@@ -106,6 +106,11 @@ make_query(UdBuf *path, const DockerBuild *build)
 	docker_escape_query(path, build->dockerfile);
 	ud_buf_printf(path, "&labels=");
 	docker_escape_query(path, json_object_to_json_string_ext(labels, JSON_C_TO_STRING_PLAIN));
+	if (build->network_mode != NULL)
+	{
+		ud_buf_printf(path, "&networkmode=");
+		docker_escape_query(path, build->network_mode);
+	}
 	if (build->memory > 0)
 		ud_buf_printf(path, "&memory=%lld&memswap=%lld", (long long) build->memory, (long long) build->memory);
 	if (build->cpus_milli > 0)

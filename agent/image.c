@@ -146,6 +146,7 @@ image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_
 	if (git_context_start(&agent->git, mirror, spec->env_commit, spec->dockerfile, &context, err) < 0)
 		return err->code;
 	build.context_fd = context.fd;
+	build.network_mode = agent->config->task_network;
 	built = docker_build(agent->docker, &build, &attempt->interrupt, image_id, &output, err);
 	sent = git_context_finish(&context, built == UD_ECANCELLED || built == UD_ETIMEDOUT, &context_err);
 	if (built == UD_ECANCELLED)

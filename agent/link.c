@@ -125,7 +125,8 @@ link_connect(lws_sorted_usec_list_t *sul)
 	info.path = config->url_path;
 	info.host = config->url_host;
 	info.origin = NULL;
-	info.ssl_connection = config->url_tls ? LCCSCF_USE_SSL : 0;
+	/* A redirect would carry the token to another host. */
+	info.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (config->url_tls ? LCCSCF_USE_SSL : 0);
 	info.protocol = UD_PROTOCOL_NAME;
 	info.local_protocol_name = UD_PROTOCOL_NAME;
 	info.retry_and_idle_policy = &link_policy;

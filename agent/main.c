@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -162,6 +163,20 @@ main_wait_for_workers(Agent *agent)
 	agent_unlock(agent);
 }
 
+/* Each attempt takes a few descriptors; the usual soft limit is for one user. */
+static void
+main_raise_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+	{
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			ud_warning("could not raise the limit of open files: %s", strerror(errno));
+	}
+}
+
 static int
 main_run(const AgentConfig *config)
 {
@@ -170,6 +185,7 @@ main_run(const AgentConfig *config)
 	pthread_condattr_t attributes;
 	UdError		err = {0};
 
+	main_raise_files();
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);

@@ -76,7 +76,8 @@ desired_run(Session *session, const UdEnvelope *envelope, const Fence *fence, co
 	DesiredRun	run;
 	UdError		err;
 
-	if (fence->incarnation != agent->incarnation)
+	/* After a restore the server may name an attempt of the life before. */
+	if (attempt == NULL && fence->incarnation != agent->incarnation)
 	{
 		session_queue_error(session, envelope, ud_reason_text(UD_REASON_CTL_STALE), "the fence is of another incarnation than the session");
 		return;
@@ -90,13 +91,16 @@ desired_run(Session *session, const UdEnvelope *envelope, const Fence *fence, co
 	}
 	if (attempt != NULL)
 	{
+		/* Named by its own fence: no longer only shown. */
+		attempt->held = false;
 		desired_apply_terms(attempt, &run);
 		task_spec_free(run.spec);
 		return;
 	}
 	if (run.spec == NULL)
 	{
-		session_queue_error(session, envelope, ud_reason_text(UD_REASON_NODE_REJECTED), "an attempt this node does not have came without its spec");
+		/* It ran here once; starting it again would mix two runs. */
+		desired_add_ended(session, envelope, fence, UD_ATTEMPT_LOST, UD_REASON_NODE_CONTAINER_GONE, "this node has nothing of it any more");
 		return;
 	}
 	attempt = attempt_add(agent, fence, agent->node);

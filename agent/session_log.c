@@ -49,19 +49,26 @@ session_log_acked(Attempt *attempt, uint64_t offset, uint32_t credit)
 		log->sent = log->acked;
 }
 
-/* Have the log open when there is one. */
-static bool
-log_is_open(Attempt *attempt)
+/*
+ * Have the log open: 1 when it is, 0 when there is none, negative when that
+ * cannot be told at present.
+ */
+static int
+log_open(Attempt *attempt)
 {
 	UdError		err;
+	int			result;
 	int			fd;
 
 	if (attempt->log.file.fd >= 0)
-		return true;
-	if (data_open_run(&attempt->agent->data, attempt->name, UD_RUN_LOG, &fd, &err) < 0)
-		return false;
+		return 1;
+	result = data_open_run(&attempt->agent->data, attempt->name, UD_RUN_LOG, &fd, &err);
+	if (result == UD_ENOENT || result == UD_EINVAL)
+		return 0;
+	if (result < 0)
+		return result;
 	logfile_open(&attempt->log.file, fd);
-	return true;
+	return 1;
 }
 
 /*
@@ -97,6 +104,7 @@ log_append_one(Attempt *attempt, UdBuf *out, size_t max)
 	};
 	size_t		at = out->len;
 	size_t		got = 0;
+	int			opened;
 
 	if ((log->probing || outstanding > 0) && now - log->last_ack_ns > STALL_NS)
 	{
@@ -114,7 +122,10 @@ log_append_one(Attempt *attempt, UdBuf *out, size_t max)
 		max = log->credit > outstanding ? (size_t) (log->credit - outstanding) : 0;
 	if (max == 0 && outstanding > 0)
 		return false;
-	if (max > 0 && log_is_open(attempt))
+	opened = max > 0 ? log_open(attempt) : 0;
+	if (opened < 0)
+		return false;
+	if (opened > 0)
 	{
 		/* Room for the envelope, filled in when the length is known. */
 		ud_buf_reserve(out, UD_ENVELOPE_BYTES);

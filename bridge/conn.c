@@ -136,8 +136,8 @@ conn_close(Conn *conn, int code, const char *text)
 	/* Others may not be sent; an agent would not understand 1000 either. */
 	conn->close_code = (uint16_t) (code >= 1000 && code <= 4999 ? code : CLOSE_GOING_AWAY);
 	snprintf(conn->close_text, sizeof(conn->close_text), "%s", text);
+	/* The input stays until conn_free: a caller may be reading a frame in it. */
 	conn->close_by = loop_now() + CLOSE_TIMEOUT_US;
-	ud_buf_release(&conn->in);
 	conn_wish_to_write(conn);
 }
 
@@ -298,7 +298,7 @@ conn_frame(Conn *conn, const uint8_t *frame, size_t len, UdError *err)
 	}
 	if (ud_frame_begin(&reader, frame, len) != 0)
 		return UD_CLOSE_PROTOCOL;
-	while (ud_frame_next(&reader, &envelope, &body) > 0)
+	while (conn->state != CONN_CLOSING && ud_frame_next(&reader, &envelope, &body) > 0)
 	{
 		if (ud_message_type_name(envelope.type) == NULL)
 		{
@@ -332,6 +332,7 @@ conn_receive(Conn *conn, const void *bytes, size_t len, bool first, bool last, b
 	if (conn->in.len + len > UD_FRAME_BYTES_MAX)
 	{
 		conn_close(conn, CLOSE_TOO_BIG, "frame too big");
+		ud_buf_release(&conn->in);
 		return;
 	}
 	if (first && last)
