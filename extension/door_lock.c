@@ -14,15 +14,6 @@
 	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at" \
 	" FROM unidesk_data.live"
 
-static TimestampTz
-column_time(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = unidesk_column(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetTimestampTz(value);
-}
-
 static void
 read_live(uint64 row, UnideskLive *live)
 {
@@ -47,8 +38,8 @@ read_live(uint64 row, UnideskLive *live)
 	live->user_failures = unidesk_column_int32(row, 18);
 	live->infra_failures = unidesk_column_int32(row, 19);
 	live->on_lost = unidesk_column_int32(row, 20);
-	live->placed_at = column_time(row, 21);
-	live->started_at = column_time(row, 22);
+	live->placed_at = unidesk_column_time(row, 21);
+	live->started_at = unidesk_column_time(row, 22);
 }
 
 UnideskLock

@@ -386,15 +386,6 @@ forget(MemoryTask *task)
 	" queue_s, prepare_s, run_s, grace_s, coalesce(lease_s, -1), attempt, incarnation, node_id, attempt_state," \
 	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at FROM unidesk_data.live"
 
-static TimestampTz
-column_time(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = unidesk_column(row, column, &isnull);
-
-	return isnull ? 0 : DatumGetTimestampTz(value);
-}
-
 static void
 fill_task(MemoryTask *task, uint64 row)
 {
@@ -406,8 +397,8 @@ fill_task(MemoryTask *task, uint64 row)
 	task->demand.labels = NULL;
 	task->demand.excluded_node = 0;
 	task->excluded_node = unidesk_column_int32(row, 8);
-	task->queued_at = column_time(row, 9);
-	task->not_before = column_time(row, 10);
+	task->queued_at = unidesk_column_time(row, 9);
+	task->not_before = unidesk_column_time(row, 10);
 	task->queue_s = unidesk_column_int32(row, 11);
 	task->prepare_s = unidesk_column_int32(row, 12);
 	task->run_s = unidesk_column_int32(row, 13);
@@ -419,9 +410,9 @@ fill_task(MemoryTask *task, uint64 row)
 	task->want = unidesk_column_int32(row, 20);
 	task->ordered = DatumGetBool(unidesk_column(row, 21, NULL));
 	task->gpus = (uint64) unidesk_column_int64(row, 22);
-	task->placed_at = column_time(row, 23);
-	task->started_at = column_time(row, 24);
-	task->state_at = column_time(row, 25);
+	task->placed_at = unidesk_column_time(row, 23);
+	task->started_at = unidesk_column_time(row, 24);
+	task->state_at = unidesk_column_time(row, 25);
 }
 
 static void

@@ -135,6 +135,15 @@ unidesk_column_int64(uint64 row, int column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+TimestampTz
+unidesk_column_time(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = unidesk_column(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 char *
 unidesk_column_text(uint64 row, int column)
 {

@@ -325,7 +325,8 @@ field_span(const char *field, JsonbValue *value, bool zero_allowed)
 																			  CStringGetDatum(field_text(field, value)),
 																			  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))),
 										field, zero_allowed);
-	span.time = Min(field_integer(field, value), (int64) 1 << 40) * USECS_PER_SEC;
+	/* Bounded before it is multiplied; what is out of range stays so. */
+	span.time = Max(Min(field_integer(field, value), (int64) 1 << 40), -1) * USECS_PER_SEC;
 	return unidesk_interval_seconds(&span, field, zero_allowed);
 }
 

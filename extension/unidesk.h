@@ -159,6 +159,7 @@ extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *ar
 extern Datum unidesk_column(uint64 row, int column, bool *isnull);
 extern int32 unidesk_column_int32(uint64 row, int column);
 extern int64 unidesk_column_int64(uint64 row, int column);
+extern TimestampTz unidesk_column_time(uint64 row, int column);
 
 /* Copied into the current context; NULL for NULL. */
 extern char *unidesk_column_text(uint64 row, int column);

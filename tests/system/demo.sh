@@ -12,22 +12,14 @@ ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
 # shellcheck source=tools/results.sh
 . tools/results.sh
+# shellcheck source=tests/system/helpers.sh
+. tests/system/helpers.sh
 
 out=$ROOT/build/demo
 rm -rf "$out"
 mkdir -p "$out"
 failed=0
 check() { expect demo "$@" || failed=1; }
-
-free_port()
-{
-	local port
-	while :; do
-		port=$((20000 + RANDOM % 10000))
-		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-	done
-	echo "$port"
-}
 
 export UNIDESK_PROJECT=unidesk-check-$$ UNIDESK_BIND=127.0.0.1 UNIDESK_VOLUME_GB=2
 UNIDESK_PORT=$(free_port)
@@ -55,29 +47,7 @@ container() # SERVICE
 
 sql() { docker exec -i "$(container postgres)" psql -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
 
-# is WANTED QUERY: its one value.
-is()
-{
-	local got
-	got=$(sql "$2") || return
-	[ "$got" = "$1" ] || { printf '  wanted "%s", got "%s": %s\n' "$1" "$got" "$2"; return 1; }
-}
-
 in_file() { grep -qE -- "$1" "$2" || { printf '  not in %s: %s\n' "$2" "$1"; return 1; }; }
-
-# within SECONDS COMMAND...: tried until it succeeds.
-within()
-{
-	local limit=$((SECONDS + $1))
-	shift
-	while ! "$@" >/dev/null 2>&1; do
-		if [ "$SECONDS" -ge "$limit" ]; then
-			"$@"
-			return
-		fi
-		sleep 0.5
-	done
-}
 
 run_demo()
 {

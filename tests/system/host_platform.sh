@@ -9,6 +9,9 @@
 # there are: url, code and environment (commits), a user ada in $project, and
 # a node "here" whose agent start_agent starts.  All of it goes at exit.
 
+# shellcheck source=tests/system/helpers.sh
+. tests/system/helpers.sh
+
 # Set by the caller.
 : "${ROOT:?}" "${out:?}"
 
@@ -40,29 +43,7 @@ psql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 "$@"; }
 sql() { psql -c "$1"; }
 sql_user() { psql -U ada "$@"; }
 
-# is WANTED QUERY: its one value.
-is()
-{
-	local got
-	got=$(sql "$2") || return
-	[ "$got" = "$1" ] || { printf '  wanted "%s", got "%s": %s\n' "$1" "$got" "$2"; return 1; }
-}
-
 same() { [ "$1" = "$2" ] || { printf '  wanted "%s", got "%s"\n' "$1" "$2"; return 1; }; }
-
-# within SECONDS COMMAND...: tried until it succeeds.
-within()
-{
-	local limit=$((SECONDS + $1))
-	shift
-	while ! "$@" >/dev/null 2>&1; do
-		if [ "$SECONDS" -ge "$limit" ]; then
-			"$@"
-			return
-		fi
-		sleep 0.1
-	done
-}
 
 start_bridge()
 {
@@ -182,10 +163,7 @@ platform_set_up()
 	# Another user than ours parses what repositories contain; it needs to get there.
 	install -m 0755 build/release/git/unidesk-git "$work/bin/"
 	git_uid=$(id -u nobody)
-	while :; do
-		port=$((20000 + RANDOM % 10000))
-		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-	done
+	port=$(free_port)
 
 	tests/system/git_server.pl "$work/git" >"$work/git_port" 2>"$out/git.log" &
 	git_pid=$!

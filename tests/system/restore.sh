@@ -11,24 +11,11 @@ ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
 # shellcheck source=tools/results.sh
 . tools/results.sh
+# shellcheck source=tests/system/helpers.sh
+. tests/system/helpers.sh
 failed=0
 check() { expect restore "$@" || failed=1; }
 sql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
-is() # WANTED QUERY
-{
-	local got
-	got=$(sql "$2") || return
-	[ "$got" = "$1" ] || { printf '  wanted "%s", got "%s": %s\n' "$1" "$got" "$2"; return 1; }
-}
-within() # SECONDS COMMAND...
-{
-	local limit=$((SECONDS + $1))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$limit" ] || { "$@"; return; }
-		sleep 0.1
-	done
-}
 submit() # PROJECT USER
 {
 	"$PG_BIN/psql" -XAtq -U "$2" -c "SELECT unidesk.submit_task('$1', 'https://git.example/c.git', repeat('a', 40),
