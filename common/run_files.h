@@ -9,7 +9,7 @@
  *
  *	log			written by init: records, append only
  *	exit		written by init: UdExitRecord, aside and renamed
- *	control		written by the agent: UdControl, aside and renamed; read by
+ *	control		written by the agent: UdControl, aside and exchanged; read by
  *				init every second and before judging a TERM
  */
 #ifndef UD_RUN_FILES_H

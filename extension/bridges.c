@@ -60,7 +60,8 @@ unidesk_bridge_register(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (unidesk_execute(&known_plan,
 						"UPDATE unidesk_data.bridge SET last_beat = $3 WHERE name = $1 AND pid = $2"
-						" AND ended_at IS NULL RETURNING id", &args) == 1)
+						" AND ended_at IS NULL AND started_at >= (SELECT since FROM unidesk_data.incarnation)"
+						" RETURNING id", &args) == 1)
 		id = unidesk_column_int32(0, 1);
 	else
 	{

@@ -174,11 +174,7 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 				return UNIDESK_TASK_FAILED;
 			break;
 		case UD_ATTEMPT_REJECTED:
-			/* Withdrawn is nobody's fault; what nodes refuse has its bound. */
-			if (reason != UD_REASON_CTL_WITHDRAWN)
-				break;
-			*wait_s = backoff_s(1);
-			return UNIDESK_TASK_QUEUED;
+			break;				/* also when withdrawn: an agent may ignore all it gets */
 	}
 	if (!ud_reason_is_retryable(reason))
 		return UNIDESK_TASK_FAILED;
@@ -228,6 +224,8 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	int			wait_s;
 	int			excluded_node;
 	int			task_state = task_after(live, to, reason, &wait_s, &excluded_node);
+	/* In finishing its container is gone and its allocation with it. */
+	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
 
 	unidesk_check_task_move(live->state, task_state, by);
 	for (int i = 0; i < path_length; i++)
@@ -242,7 +240,7 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	tell(door, live, task_state, to, reason, actor, path, path_length);
 	if (to != UD_ATTEMPT_SUCCEEDED)
 		add_ending(&door->attempts, live, to, reason, report);
-	if (!confirmed)
+	if (holds)
 		add_ending(&door->held, live, to, reason, report);
 	if (UNIDESK_TASK_IS_TERMINAL(task_state))
 		end_task(door, live, task_state, reason, report);
@@ -290,17 +288,29 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	if (UD_ATTEMPT_IS_TERMINAL(to))
 		end_attempt(door, live, to, report, confirmed, by, actor, path, length);
 	else
+	{
+		/* An agent stops what nobody asked it to only when the run limit is over. */
+		if (to == UD_ATTEMPT_STOPPING && live->want != UD_WANT_STOP)
+		{
+			live->want = UD_WANT_STOP;
+			live->want_final = UD_ATTEMPT_TIMED_OUT;
+			live->want_reason = UD_REASON_RUN_TIMEOUT;
+		}
 		progress(door, live, to, report, path, length, actor);
+	}
 	return true;
 }
 
 bool
 unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason, int by, UnideskActor actor)
 {
-	int16		path[UNIDESK_PATH_MAX];
+	int16		path[UNIDESK_PATH_MAX] = {UD_ATTEMPT_STOPPING};
+	bool		outranked = live->want == UD_WANT_STOP && by == UNIDESK_BY_PERSON &&
+		(live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED);
 
-	if (live->want == UD_WANT_STOP ||
-		unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0)
+	/* A person's cancel goes before a stop after which the task would run again. */
+	if (!outranked && (live->want == UD_WANT_STOP ||
+		unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0))
 		return false;
 	live->attempt_state = UD_ATTEMPT_STOPPING;
 	live->want = UD_WANT_STOP;

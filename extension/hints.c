@@ -17,7 +17,7 @@
 
 #include "shared.h"
 
-#define NOTED_MAX 256
+#define NOTED_MAX 8192
 #define RING_SIZE 16384
 
 typedef struct HintRing

@@ -277,7 +277,7 @@ placement_of(MemoryNode *node)
 void
 unidesk_memory_dirty(MemoryNode *node)
 {
-	if (node->use_dirty)
+	if (node->use_dirty || !node->has_use)
 		return;
 	node->use_dirty = true;
 	dlist_push_tail(&unidesk_memory->dirty, &node->dirty);
@@ -332,11 +332,8 @@ release(MemoryTask *task)
 		return;
 	task->allocated = false;
 
-	/*
-	 * A held row may already stand for the same GPUs: then count, not
-	 * subtract.
-	 */
-	if (task->node->held_count > 0)
+	/* A held row may stand for the same GPUs, or one may be gone: count. */
+	if (task->node->held_count > 0 || task->gpus != 0)
 		recount(task->node);
 	else
 		placement_give(placement_of(task->node), &task->demand, task->gpus);
@@ -539,7 +536,7 @@ node_for(int32 node_id)
 /* $1: nodes, NULL for all.  GPUs that are gone count as held by nobody. */
 static const char select_nodes[] =
 "SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2, n.scheduling = 1, n.labels,"
-" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0)"
+" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
 " WHERE $1 IS NULL OR n.id = ANY ($1) ORDER BY n.id";
@@ -570,6 +567,10 @@ take_node_row(uint64 row)
 	p->gpu_count = unidesk_column_int32(row, 9);
 	node->gpu_present = (uint64) unidesk_column_int64(row, 10);
 	node->held_count = 0;
+	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
+	/* Whatever shared memory says: the way back is an inventory. */
+	if (node->status == UNIDESK_NODE_OFFLINE)
+		unidesk_beat_expire(node->node_id);
 }
 
 static void
@@ -658,6 +659,17 @@ unidesk_memory_load(void)
 	read_all_tasks();
 }
 
+/* Orders that an earlier worker may not have appended are found by a scan. */
+static void
+forget_recent_orders(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_execute(&plan, "SELECT last_value FROM unidesk_data.order_no", &args);
+	unidesk_recent_forget(unidesk_column_int64(0, 1));
+}
+
 void
 unidesk_memory_refresh(void)
 {
@@ -671,6 +683,7 @@ unidesk_memory_refresh(void)
 	if (unidesk_memory == NULL)
 	{
 		unidesk_memory_load();
+		forget_recent_orders();
 		return;
 	}
 	while (count > 0)

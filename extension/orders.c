@@ -170,11 +170,20 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	UnideskOut	cursor = {0};
 	int32		bridge_id = PG_GETARG_INT32(0);
 	int64		newest = PG_GETARG_INT64(1);
+	int64		sent = 0;
+	int64		settled;
 	Datum	   *tasks;
 	int			count;
 
 	/* Before the snapshot: an order made after it brings a new wake-up. */
 	unidesk_bridge_pulled(bridge_id);
+
+	/*
+	 * Before the snapshot as well: the cursor may move to what is settled now,
+	 * and not to a newer order that happens to be seen, because its neighbours
+	 * may not be in the ring yet.
+	 */
+	settled = unidesk_recent_newest();
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	unidesk_arg_time(&args, unidesk_now());
@@ -183,16 +192,19 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(2));
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(3));
 	if (!recent_tasks(bridge_id, newest, PG_GETARG_ARRAYTYPE_P(3), &tasks, &count))
+	{
+		/* One snapshot shows whole commits: here what is seen counts too. */
 		unidesk_execute(&scan_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " ORDER BY l.order_no", &args);
+		send_desired_rows(result, 0, 0, &newest);
+	}
 	else if (count > 0)
 	{
 		unidesk_arg_array(&args, INT8OID, tasks, NULL, count);
 		unidesk_execute(&key_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " AND l.task_id = ANY ($6) ORDER BY l.order_no", &args);
+		send_desired_rows(result, 0, 0, &sent);
 	}
-	else
-		SPI_processed = 0;
-	send_desired_rows(result, 0, 0, &newest);
 	SPI_finish();
+	newest = Max(newest, settled);
 
 	cursor.kind = UNIDESK_OUT_CURSOR;
 	cursor.value = newest;

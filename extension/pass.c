@@ -71,6 +71,7 @@ static int	error_streak;
 static int	pass_limit;
 static int64 single;			/* the one task that this pass tries to place */
 static int64 poisoned;
+static bool placing;			/* an ERROR now may be one task's fault */
 
 /* The head of a class that takes part in the merge. */
 typedef struct Head
@@ -190,6 +191,7 @@ static const char write_placements[] =
 " attempt_state = 1, want = 1, order_no = nextval('unidesk_data.order_no'), gpu_mask = p.gpu_mask,"
 " placed_at = $1, state_at = $1"
 " FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
+" AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1"
 " WHERE l.task_id = p.task_id AND l.state = 3"
 " RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"
 " told AS (INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"
@@ -496,7 +498,10 @@ unidesk_schedule(void)
 		more = true;			/* the others have waited for it */
 	}
 	else if (unidesk_memory->queue_changed || unidesk_memory->capacity_changed)
+	{
+		placing = true;
 		more = place();
+	}
 	stamp_stops();
 	write_sums();
 	write_holders();
@@ -540,15 +545,36 @@ unidesk_schedule_committed(void)
 		unidesk_memory_clean(unidesk_memory_node(written_nodes[i]));
 	order_count = written_count = 0;
 	error_streak = 0;
+	placing = false;
+	single = 0;
 	pass_limit = Min(pass_limit * 2, unidesk_pass_placements);
 }
 
-void
-unidesk_schedule_failed(void)
+/* Resources, conflicts, shutdown: no task's fault. */
+static bool
+is_passing(int sqlerrcode)
 {
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+	}
+	return false;
+}
+
+void
+unidesk_schedule_failed(int sqlerrcode)
+{
+	bool		was_placing = placing;
+
 	unidesk_memory_discard();
 	order_count = written_count = 0;
-	if (++error_streak < 2)
+	placing = false;
+	if (!was_placing || is_passing(sqlerrcode) || ++error_streak < 2)
 		return;
 	if (single != 0)
 		poisoned = single;

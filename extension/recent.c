@@ -81,6 +81,20 @@ unidesk_recent_forget(int64 order_no)
 	LWLockRelease(recent_lock);
 }
 
+int64
+unidesk_recent_newest(void)
+{
+	int64		newest = 0;
+
+	LWLockAcquire(recent_lock, LW_SHARED);
+	if (recent->head > recent->start)
+		newest = recent->ring[(recent->head - 1) % RECENT_SIZE].order_no;
+	else if (recent->forgotten != PG_INT64_MAX)
+		newest = recent->forgotten;
+	LWLockRelease(recent_lock);
+	return newest;
+}
+
 int
 unidesk_recent_find(int32 bridge_id, int64 cursor, int64 *tasks, int max)
 {

@@ -121,13 +121,19 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 	unidesk_arg_text(&args, pnstrdup(message->body, message->body_bytes));
 	unidesk_execute(&plan,
 					"SELECT left(b ->> 'boot_id', 200), left(b ->> 'engine_id', 200),"
-					" coalesce((b ->> 'proto_min')::integer, 0), coalesce((b ->> 'proto_max')::integer, 0), b"
+					" coalesce((b ->> 'proto_min')::integer, 0), coalesce((b ->> 'proto_max')::integer, 0), b,"
+					" coalesce(jsonb_typeof(b -> 'attempts') = 'array', false)"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->boot_id = unidesk_column_text(0, 1);
 	hello->engine_id = unidesk_column_text(0, 2);
 	hello->proto_min = unidesk_column_int32(0, 3);
 	hello->proto_max = unidesk_column_int32(0, 4);
 	hello->body = unidesk_column(0, 5, NULL);
+	/* Absent is not empty: everything on the node would be called lost. */
+	if (!DatumGetBool(unidesk_column(0, 6, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("attempts is not an array")));
 }
 
 static int64
@@ -167,7 +173,8 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 /* The inventory as a table; $2 is the body. */
 #define INVENTORY \
 	"inventory AS (SELECT ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt" \
-	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer))"
+	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer)" \
+	" WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL)"
 
 /*
  * Live attempts that the node does not have although it was told of them:
@@ -189,9 +196,11 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 	unidesk_arg_int32(&args, node_id);
 	unidesk_arg(&args, JSONBOID, body);
 	unidesk_arg_int64(&args, rev);
+	/* What has no number yet may be on its way, but not to a new session. */
+	unidesk_arg_bool(&args, rev == PG_INT64_MAX);
 	count = unidesk_execute(&plan, "WITH " INVENTORY
 							" SELECT l.task_id FROM unidesk_data.live l WHERE l.state = 4 AND l.node_id = $1"
-							" AND (l.order_no IS NULL OR l.order_no <= $3) AND NOT EXISTS (SELECT FROM inventory i"
+							" AND (l.order_no <= $3 OR (l.order_no IS NULL AND $4)) AND NOT EXISTS (SELECT FROM inventory i"
 							" WHERE i.incarnation = l.incarnation AND i.task = l.task_id AND i.attempt = l.attempt)"
 							" ORDER BY l.task_id", &args);
 	tasks = palloc(sizeof(int64) * (count + 1));
@@ -203,8 +212,12 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 		UnideskLive *live = &lives[i];
 		UnideskArgs again = {0};
 
-		if (unidesk_live_lock(tasks[i], false, live) != UNIDESK_LOCKED ||
-			live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id)
+		UnideskLock lock = unidesk_live_lock(tasks[i], false, live);
+
+		/* Somebody holds the row: the next beat asks for the inventory again. */
+		if (lock == UNIDESK_BUSY)
+			unidesk_beat_expire(node_id);
+		if (lock != UNIDESK_LOCKED || live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id)
 			continue;
 		if (live->attempt_state == UD_ATTEMPT_STOPPING)
 			unidesk_attempt_move(door, live, live->want_final, NULL, true, UNIDESK_BY_WORKER, actor);
@@ -327,9 +340,9 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_
 	int			count;
 	int64		rev;
 
+	enough = write_node(message, hello, session, bridge_id);
 	if (node->session != 0)
 		supersede(result, node);
-	enough = write_node(message, hello, session, bridge_id);
 	unidesk_node_move(message->node_id, node->status, enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
 					  UNIDESK_BY_AGENT, enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);

@@ -177,13 +177,13 @@ unidesk_shared_wait_done(void)
 bool
 unidesk_bridge_wake_wanted(int32 bridge_id)
 {
-	return pg_atomic_exchange_u32(&shared->bridge_waked[bridge_id % BRIDGE_SLOTS], 1) == 0;
+	return pg_atomic_exchange_u32(&shared->bridge_waked[(uint32) bridge_id % BRIDGE_SLOTS], 1) == 0;
 }
 
 void
 unidesk_bridge_pulled(int32 bridge_id)
 {
-	pg_atomic_write_u32(&shared->bridge_waked[bridge_id % BRIDGE_SLOTS], 0);
+	pg_atomic_write_u32(&shared->bridge_waked[(uint32) bridge_id % BRIDGE_SLOTS], 0);
 }
 
 TimestampTz

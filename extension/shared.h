@@ -126,6 +126,11 @@ extern void unidesk_recent_add(int32 bridge_id, int64 order_no, int64 task_id);
 extern void unidesk_recent_forget(int64 order_no);
 
 /*
+ * All orders up to this one are committed and were appended or forgotten; 0
+ * while that is not known.
+ */
+extern int64 unidesk_recent_newest(void);
+/*
  * Tasks with orders newer than cursor for a bridge (0: any); -1 when the memory does
  * not reach back that far, or they are more than max.
  */

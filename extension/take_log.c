@@ -18,7 +18,8 @@
 
 #include "message.h"
 
-/* Key space of our advisory locks: "log ". */
+/* Key space of our advisory locks: "log "; the last number of the tag is one
+ * that no SQL function takes, or anybody could hold up a log. */
 #define LOG_LOCK_CLASS 0x6c6f6720
 
 static bool
@@ -26,7 +27,7 @@ try_lock_log(int64 task_id)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOG_LOCK_CLASS, (uint32) task_id, 2);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOG_LOCK_CLASS, (uint32) task_id, 3);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 

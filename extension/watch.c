@@ -22,10 +22,15 @@
 /* More deadlines than this wait for the next pass. */
 #define DUE_MAX 1000
 #define FLUSH_MAX 20000
+#define HELD_CHECK_S 60
 
 static const UnideskActor system_actor = {UNIDESK_ACTOR_SYSTEM, 0};
 
 static TimestampTz worker_started;
+/* A bridge is behind: silence proves nothing. */
+static bool contact_doubtful;
+/* When nodes that hold what ended were last asked what they have. */
+static TimestampTz last_held_check;
 
 static TimestampTz
 seconds_ago(int seconds)
@@ -36,16 +41,22 @@ seconds_ago(int seconds)
 static void
 end_silent_bridges(void)
 {
-	static SPIPlanPtr plan;
+	static SPIPlanPtr end_plan;
+	static SPIPlanPtr close_plan;
 	UnideskArgs args = {0};
+	UnideskArgs none = {0};
 
-	unidesk_arg_time(&args, seconds_ago(unidesk_bridge_silent_after));
+	/* After a start, and so after an outage, bridges get a full grace too. */
+	unidesk_arg_time(&args, Max(seconds_ago(unidesk_bridge_silent_after), (TimestampTz) 1));
 	unidesk_arg_time(&args, unidesk_now());
-	unidesk_execute(&plan,
-					"WITH over AS (UPDATE unidesk_data.bridge SET ended_at = $2"
-					" WHERE ended_at IS NULL AND last_beat < $1 RETURNING id)"
-					" UPDATE unidesk_data.node SET session = NULL, bridge_id = NULL, reconciled = false"
-					" WHERE bridge_id IN (SELECT id FROM over) RETURNING id", &args);
+	unidesk_arg_bool(&args, seconds_ago(unidesk_bridge_silent_after) >= worker_started);
+	unidesk_execute(&end_plan,
+					"UPDATE unidesk_data.bridge SET ended_at = $2 WHERE id IN (SELECT id FROM unidesk_data.bridge"
+					" WHERE ended_at IS NULL AND last_beat < $1 AND $3 FOR UPDATE SKIP LOCKED)", &args);
+	unidesk_execute(&close_plan,
+					"UPDATE unidesk_data.node SET session = NULL, bridge_id = NULL, reconciled = false"
+					" WHERE id IN (SELECT n.id FROM unidesk_data.node n JOIN unidesk_data.bridge b ON b.id = n.bridge_id"
+					" WHERE b.ended_at IS NOT NULL FOR UPDATE OF n SKIP LOCKED) RETURNING id", &none);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		unidesk_note_node(unidesk_column_int32(row, 1));
 }
@@ -96,15 +107,26 @@ unidesk_watch_contact(void)
 {
 	HASH_SEQ_STATUS scan;
 	MemoryNode *node;
+	bool		check_held;
 
 	end_silent_bridges();
-	if (unidesk_memory == NULL || bridge_is_behind())
+	contact_doubtful = bridge_is_behind();
+	if (unidesk_memory == NULL || contact_doubtful)
 		return false;
+	check_held = unidesk_now() - last_held_check >= HELD_CHECK_S * USECS_PER_SEC || unidesk_now() < last_held_check;
+	if (check_held)
+		last_held_check = unidesk_now();
 	hash_seq_init(&scan, unidesk_memory->nodes);
 	while ((node = hash_seq_search(&scan)) != NULL)
-		if ((node->status == UNIDESK_NODE_ONLINE || node->status == UNIDESK_NODE_INVALID) &&
-			unidesk_last_contact(node->node_id) < seconds_ago(unidesk_offline_after))
+	{
+		if (node->status != UNIDESK_NODE_ONLINE && node->status != UNIDESK_NODE_INVALID)
+			continue;
+		if (unidesk_last_contact(node->node_id) < seconds_ago(unidesk_offline_after))
 			take_offline(node);
+		else if (check_held && node->held_count > 0)
+			/* Its next beat is answered with a request for its inventory. */
+			unidesk_beat_expire(node->node_id);
+	}
 	return false;
 }
 
@@ -132,7 +154,7 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 {
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
-		if (task->lease_s < 0 || !is_over(unidesk_last_contact(live->node_id), task->lease_s))
+		if (contact_doubtful || task->lease_s < 0 || !is_over(unidesk_last_contact(live->node_id), task->lease_s))
 			return false;
 		lose(door, live);
 		return true;
@@ -152,15 +174,22 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 	return false;
 }
 
-/* True when the row changed: a hint will have it read again. */
+/* False when memory should read the row again; after a change a hint says so. */
 static bool
 watch_task(UnideskDoor *door, const MemoryTask *task)
 {
 	/* The door keeps it until it is closed. */
 	UnideskLive *live = palloc(sizeof(UnideskLive));
 
-	if (unidesk_live_lock(task->task_id, false, live) != UNIDESK_LOCKED)
-		return false;
+	switch (unidesk_live_lock(task->task_id, false, live))
+	{
+		case UNIDESK_BUSY:
+			return true;		/* it comes again by its new due time */
+		case UNIDESK_ABSENT:
+			return false;
+		case UNIDESK_LOCKED:
+			break;
+	}
 	if (live->state == UNIDESK_TASK_ACTIVE)
 		return watch_active(door, task, live);
 	if (live->state == UNIDESK_TASK_QUEUED && task->queue_s > 0 && is_over(task->queued_at, task->queue_s))

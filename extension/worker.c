@@ -145,11 +145,13 @@ guarded_turn(void)
 	}
 	PG_CATCH();
 	{
+		int			code = geterrcode();
+
 		MemoryContextSwitchTo(turn_context);
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		unidesk_schedule_failed();
+		unidesk_schedule_failed(code);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		unidesk_shared_pass_done();
 	}

@@ -29,8 +29,8 @@ extern bool unidesk_schedule(void);
 /* Its transaction has committed: the memory follows. */
 extern void unidesk_schedule_committed(void);
 
-/* An ERROR ended the turn: forget everything. */
-extern void unidesk_schedule_failed(void);
+/* An ERROR with this code ended the turn: forget everything. */
+extern void unidesk_schedule_failed(int sqlerrcode);
 
 /*
  * Wake the bridges for which the last passes made orders.  In a transaction of

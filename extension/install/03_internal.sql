@@ -127,6 +127,8 @@ BEGIN
 	IF jsonb_array_length(reported.gpus) > 63 THEN
 		RAISE EXCEPTION 'a node brings more than 63 GPUs' USING ERRCODE = 'data_exception';
 	END IF;
+	-- The worker locks in this order too.
+	PERFORM FROM unidesk_data.node_use u WHERE u.node_id = for_node FOR NO KEY UPDATE;
 	gpu_count := unidesk_data._grant_gpus(for_node, reported.gpus);
 	granted_gpus := least(coalesce(n.declared_gpus, gpu_count), gpu_count);
 	UPDATE unidesk_data.node

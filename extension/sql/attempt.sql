@@ -95,3 +95,14 @@ SELECT test.report(:'at_node', :task, 'running', b) FROM (VALUES ('{'), ('[]'), 
 SELECT reply, reply_body FROM test.send(:'at_node', 4, 1, :task) UNION ALL SELECT reply, reply_body FROM test.send(:'at_node', 4, 77, :task)
 	UNION ALL SELECT reply, reply_body FROM test.send(:'at_node', 99, 1, :task);
 SELECT test.report(:'at_node', :task, 'succeeded', '{"exit_code":0,"log_end":0}');
+-- The agent ends a run that is over its limit by itself: stopping, then timed out.
+SELECT unidesk._tick('2030-01-01 00:01:21+00');
+SELECT test.submit(run_timeout => '1 s') AS task \gset
+SELECT unidesk._tick('2030-01-01 00:01:22+00');
+SELECT node AS at_node FROM unidesk.tasks WHERE id = :task \gset
+SELECT test.report(:'at_node', :task, 'running'), test.report(:'at_node', :task, 'stopping');
+SELECT test.report(:'at_node', :task, 'timed_out', '{"exit_code":143,"log_end":0}');
+SELECT state, reason, exit_code FROM unidesk.tasks WHERE id = :task;
+-- An inventory that is not there is not an empty one.
+SELECT kind, reply_value, reply_body FROM test.send('n1', 1, body => '{"proto_min":1,"proto_max":1,"boot_id":"m1","engine_id":"m1"}');
+SELECT kind, reply_value, reply_body FROM test.send('n1', 2, body => '{}');

@@ -91,6 +91,8 @@ SELECT test.report('far', :task, 'running');
 SELECT unidesk._tick('2030-01-09 00:00:00+00');
 SELECT unidesk._tick('2030-01-09 00:00:02+00');
 SELECT state, attempt_state FROM unidesk.tasks WHERE id = :task;
+-- The bridge was silent as well, and is over: it registers again.
+UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
 -- Limits: of the queue, of preparing, of the run.
 SELECT test.hello('far', machine => 'm2', cpus => 8,
 	attempts => format('[{"incarnation":"%s","task":%s,"attempt":1,"state":"running"}]', (SELECT incarnation FROM unidesk.attempts WHERE task = :task AND attempt = 1), :task)::jsonb);

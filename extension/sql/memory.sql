@@ -1,6 +1,7 @@
 -- The worker's memory follows the rows; what it misses or cannot place.
 \set VERBOSITY terse
 SELECT unidesk._tick('2030-02-01 00:00+00');
+UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
 SELECT test.hello('m', cpus => 8, memory => 17179869184, gpus => '[{"uuid": "GPU-a"}, {"uuid": "GPU-b"}, {"uuid": "GPU-c"}]');
 SELECT unidesk._tick('2030-02-01 00:00:01+00');
 -- Nothing of earlier tests is left over.

@@ -17,7 +17,7 @@ $$;
 
 CREATE FUNCTION cost.connect() RETURNS bigint LANGUAGE sql AS $$
 	SELECT count(*) FROM cost.node c, cost.send(ARRAY[c.id], 1, ARRAY[0], ARRAY[0]::bigint[], ARRAY[sha256(convert_to(c.token, 'UTF8'))], 0, ARRAY[0]::bigint[], ARRAY[0],
-		ARRAY[convert_to('{"proto_min":1,"proto_max":1,"boot_id":"b","engine_id":"e","resources":{"cpus_milli":100000,"memory":1000000000000}}', 'UTF8')])
+		ARRAY[convert_to('{"proto_min":1,"proto_max":1,"boot_id":"b","engine_id":"e","attempts":[],"resources":{"cpus_milli":100000,"memory":1000000000000}}', 'UTF8')])
 $$;
 
 -- Report the same state for these tasks.
