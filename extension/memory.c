@@ -666,7 +666,7 @@ forget_recent_orders(void)
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 
-	unidesk_execute(&plan, "SELECT last_value FROM unidesk_data.order_no", &args);
+	unidesk_execute(&plan, "SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM unidesk_data.order_no", &args);
 	unidesk_recent_forget(unidesk_column_int64(0, 1));
 }
 

@@ -45,7 +45,7 @@ sql -f "$ROOT/tests/cost/task_cost.sql"
 # One session for everything, so that its CPU is still there at the end.
 coproc PSQL { psql -X -q -A -t -v ON_ERROR_STOP=1 2>&1; }
 psql_pid=$PSQL_PID
-ask() { printf '%s\n\\echo DONE\n' "$1" >&"${PSQL[1]}"; answer=; while read -r line <&"${PSQL[0]}"; do [ "$line" = DONE ] && return; answer=$line; done; return 1; }
+ask() { printf '%s\n\\echo DONE\n' "$1" >&"${PSQL[1]}"; answer=; while read -r line <&"${PSQL[0]}"; do [ "$line" = DONE ] && return; answer=$line; done; printf "%s\n" "$answer" >&2; return 1; }
 
 ask "CHECKPOINT; SELECT pg_stat_reset(); CALL cost.drain(0);"
 ask "SELECT pg_current_wal_insert_lsn() - '0/0';"; wal_before=$answer
