@@ -46,6 +46,9 @@ typedef struct LogSend
 	uint64_t	sent;			/* next offset to send */
 	uint64_t	acked;			/* next offset the server wants */
 	uint64_t	credit;
+	uint64_t	probed;			/* what the last probe's answer said */
+	int			idle_probes;	/* answers in a row, after the end, that said
+								 * no more than the one before */
 	int64_t		last_ack_ns;	/* boot clock; of the last ack or first byte
 								 * after it */
 } LogSend;
@@ -62,6 +65,8 @@ typedef struct Attempt
 	char		name[DATA_NAME_BYTES];	/* of its directories */
 	char		container[DATA_NAME_BYTES + 4];
 	TaskSpec   *spec;			/* owned; NULL when not to be prepared here */
+	char	  **gpus;			/* owned, from the state an earlier agent
+								 * wrote; NULL when there is a spec */
 
 	/* Set by the loop, looked at by calls that wait. */
 	atomic_bool interrupt;
@@ -70,6 +75,8 @@ typedef struct Attempt
 	char		node[128];		/* the node it was assigned to */
 	int64_t		rev;			/* of the last desired message about it */
 	bool		held;			/* of another incarnation or node: only shown */
+	int64_t		named_by;		/* the server's incarnation that asked for it
+								 * by its fence all the same, or 0 */
 	bool		discard;		/* stale or to be removed: report nothing */
 	bool		stop_wanted;
 	int			final_state;	/* what a wanted stop ends in */
@@ -145,5 +152,8 @@ agent_unlock(Agent *agent)
 
 /* Wait for a change of any attempt, at most ms; the lock is held. */
 extern void agent_wait_changed(Agent *agent, int ms);
+
+/* Wait that long whatever changes, unless the agent exits; no lock is held. */
+extern void agent_pause(Agent *agent, int ms);
 
 #endif							/* AGENT_AGENT_H */

@@ -37,6 +37,18 @@ agent_wait_changed(Agent *agent, int ms)
 }
 
 void
+agent_pause(Agent *agent, int ms)
+{
+	int64_t		until = clock_boot_ns() + ms * NS_PER_MS;
+	int64_t		left;
+
+	agent_lock(agent);
+	while (!atomic_load(&agent->exiting) && (left = until - clock_boot_ns()) > 0)
+		agent_wait_changed(agent, (int) (left / NS_PER_MS) + 1);
+	agent_unlock(agent);
+}
+
+void
 attempt_write_name(const Fence *fence, char out[DATA_NAME_BYTES])
 {
 	snprintf(out, DATA_NAME_BYTES, "%08" PRIx32 "-%" PRId64 "-%" PRId32,
@@ -47,7 +59,7 @@ Attempt *
 attempt_find(Agent *agent, const Fence *fence)
 {
 	for (Attempt *attempt = agent->attempts; attempt != NULL; attempt = attempt->next)
-		if (attempt->fence.task == fence->task && attempt->fence.attempt == fence->attempt &&
+		if (!attempt->gone && attempt->fence.task == fence->task && attempt->fence.attempt == fence->attempt &&
 			attempt->fence.incarnation == fence->incarnation)
 			return attempt;
 	return NULL;
@@ -85,7 +97,16 @@ attempt_free(Attempt *attempt)
 {
 	logfile_release(&attempt->log.file);
 	task_spec_free(attempt->spec);
+	free(attempt->gpus);
 	free(attempt);
+}
+
+char **
+attempt_gpus(const Attempt *attempt)
+{
+	static char *none[1];
+
+	return attempt->spec != NULL ? attempt->spec->gpus : attempt->gpus != NULL ? attempt->gpus : none;
 }
 
 void
@@ -176,8 +197,13 @@ attempt_keep_deadline(const Attempt *attempt, UdControl *control)
 		bytes.len != sizeof(old))
 		return;
 	memcpy(&old, bytes.data, sizeof(old));
-	if (old.magic == UD_CONTROL_MAGIC && old.has_lease && memcmp(old.boot_id, control->boot_id, sizeof(old.boot_id)) == 0)
-		control->deadline_boot_ns = old.deadline_boot_ns;
+	if (old.magic != UD_CONTROL_MAGIC || memcmp(old.boot_id, control->boot_id, sizeof(old.boot_id)) != 0)
+		return;
+	/* With its times, which show whether the machine was paused since. */
+	control->has_lease = old.has_lease;
+	control->deadline_boot_ns = old.deadline_boot_ns;
+	control->written_boot_ns = old.written_boot_ns;
+	control->written_realtime_ns = old.written_realtime_ns;
 }
 
 void
@@ -197,7 +223,7 @@ attempt_write_control(Attempt *attempt)
 	lease_fill_control(&control, &terms);
 	if (terms.has_lease && terms.base_boot_ns == 0)
 		attempt_keep_deadline(attempt, &control);
-	if (data_write_run(&attempt->agent->data, attempt->name, UD_RUN_CONTROL, &control, sizeof(control), &err) < 0)
+	if (data_update_run(&attempt->agent->data, attempt->name, UD_RUN_CONTROL, &control, sizeof(control), &err) < 0)
 		ud_warning("attempt %s: %s", attempt->name, err.message);
 }
 
@@ -272,14 +298,12 @@ attempt_remove_all(Attempt *attempt)
 	Agent	   *agent = attempt->agent;
 	UdError		err;
 
-	while (docker_remove(agent->docker, attempt->container, &err) < 0 ||
-		   data_remove_attempt(&agent->data, attempt->name, &err) < 0)
+	if (!attempt_remove_until_gone(attempt))
+		return;
+	while (data_remove_attempt(&agent->data, attempt->name, &err) < 0)
 	{
-		ud_warning("attempt %s: could not remove it, trying again: %s", attempt->name, err.message);
-		agent_lock(agent);
-		if (!atomic_load(&agent->exiting))
-			agent_wait_changed(agent, REMOVE_RETRY_MS);
-		agent_unlock(agent);
+		ud_warning("attempt %s: could not remove its directories, trying again: %s", attempt->name, err.message);
+		agent_pause(agent, REMOVE_RETRY_MS);
 		if (atomic_load(&agent->exiting))
 			return;
 	}

@@ -36,8 +36,31 @@ extern void attempt_sweep(Agent *agent, void (*each) (void *arg, const Attempt *
 /* "<incarnation8>-<task>-<attempt>". */
 extern void attempt_write_name(const Fence *fence, char out[DATA_NAME_BYTES]);
 
+/* UUIDs of the GPUs it was given, NULL-terminated. */
+extern char **attempt_gpus(const Attempt *attempt);
+
 /* The lock is taken by these. */
 extern void attempt_save_state(Attempt *attempt);
+
+/* attempt_container.c: what its container is labelled with, "key=value". */
+#define ATTEMPT_LABELS 5
+
+typedef struct AttemptLabels
+{
+	char	   *items[ATTEMPT_LABELS + 1];	/* owned, NULL-terminated */
+} AttemptLabels;
+
+extern void attempt_make_labels(const Attempt *attempt, AttemptLabels *labels);
+extern void attempt_release_labels(AttemptLabels *labels);
+
+/*
+ * Remove the container of its name when there is one.  A stranger's is left
+ * alone: UD_EEXIST, node.name_conflict.
+ */
+extern int	attempt_remove_container(Attempt *attempt, UdError *err) UD_MUSTCHECK;
+
+/* Until nothing of ours has that name; false: the agent exits first. */
+extern bool attempt_remove_until_gone(Attempt *attempt);
 
 /*
  * Everything up to the started container.  0 when it runs; negative when it

@@ -26,14 +26,13 @@
 #include "agent/userdb.h"
 
 #define PIDS_LIMIT 4096
-#define CREATE_TRIES 3
+#define CREATE_TRIES 5
 #define START_TRIES 3
 #define ENGINE_RETRY_MS 1000
 #define WRITE_TREE_TIMEOUT_S 3600
 #define STOP_SLACK_S 5
 #define USERDB_BYTES_MAX (1024 * 1024)
 #define PROBE_FILE "probe"
-#define ENTRYPOINT_PARTS 6
 
 enum
 {
@@ -112,9 +111,9 @@ prepare_admit_gpu(Attempt *attempt, const char *uuid, UdError *err)
 		return ud_error(err, UD_EINVAL, UD_REASON_NODE_REJECTED, "this node has no GPU \"%s\": see UNIDESK_GPUS", uuid);
 	for (Attempt *other = agent->attempts; other != NULL; other = other->next)
 	{
-		if (other == attempt || other->ended || other->spec == NULL)
+		if (other == attempt || other->ended || other->gone)
 			continue;
-		for (char **gpu = other->spec->gpus; *gpu != NULL; gpu++)
+		for (char **gpu = attempt_gpus(other); *gpu != NULL; gpu++)
 			if (strcmp(*gpu, uuid) == 0)
 				return ud_error(err, UD_EEXIST, UD_REASON_NODE_REJECTED, "GPU \"%s\" is still held by attempt %s", uuid, other->name);
 	}
@@ -242,19 +241,6 @@ prepare_environment(Attempt *attempt, TextList *list)
 	text_list_add(list, ud_strdup("PYTHONUNBUFFERED=1"));
 }
 
-static void
-prepare_labels(Attempt *attempt, TextList *list)
-{
-	char		hex[DESIRED_HEX_BYTES];
-
-	incarnation_write(attempt->fence.incarnation, hex);
-	text_list_add(list, ud_asprintf("unidesk.incarnation=%s", hex));
-	text_list_add(list, ud_asprintf("unidesk.node=%s", attempt->node));
-	text_list_add(list, ud_asprintf("unidesk.task=%" PRId64, attempt->fence.task));
-	text_list_add(list, ud_asprintf("unidesk.attempt=%" PRId32, attempt->fence.attempt));
-	text_list_add(list, ud_asprintf("unidesk.data=%s", attempt->agent->data.host));
-}
-
 /* Entrypoint: unidesk-init.  Command: the image's entrypoint, then the command. */
 static int
 prepare_command(Attempt *attempt, const DockerImage *image, TextList *entrypoint, TextList *command, UdError *err)
@@ -282,49 +268,6 @@ prepare_command(Attempt *attempt, const DockerImage *image, TextList *entrypoint
 	return 0;
 }
 
-/*
- * The name is taken: by what an earlier run of this agent had in flight, then
- * it is removed; or by a stranger, then nothing is touched.
- */
-static int
-prepare_name_taken(Attempt *attempt, UdError *err)
-{
-	Docker	   *docker = attempt->agent->docker;
-	ud_auto_list TextList labels = {0};
-	DockerContainer container;
-	int			result = docker_inspect(docker, attempt->container, &container, err);
-
-	if (result == UD_ENOENT)
-		return 0;
-	if (result < 0)
-		return result;
-	prepare_labels(attempt, &labels);
-	for (size_t i = 0; result == 0 && i < labels.count; i++)
-	{
-		char	   *value = strchr(labels.items[i], '=');
-		const char *have;
-
-		*value++ = '\0';
-		have = docker_container_label(&container, labels.items[i]);
-		if (have == NULL || strcmp(have, value) != 0)
-			result = ud_error(err, UD_EEXIST, UD_REASON_NODE_NAME_CONFLICT, "a container named \"%s\" exists that is not this attempt's", attempt->container);
-	}
-	docker_container_release(&container);
-	return result < 0 ? result : docker_remove(docker, attempt->container, err);
-}
-
-/* Wait for the engine to come back; broadcasts do not shorten it. */
-static void
-prepare_pause(Agent *agent)
-{
-	struct timespec slice = {
-		.tv_nsec = 100 * 1000 * 1000,
-	};
-
-	for (int ms = 0; ms < ENGINE_RETRY_MS && !atomic_load(&agent->exiting); ms += 100)
-		nanosleep(&slice, NULL);
-}
-
 /* Create, through engine restarts and remains of an earlier agent. */
 static int
 prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *err)
@@ -338,12 +281,16 @@ prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *
 		result = docker_create(agent->docker, create, id, err);
 		if (result == UD_EEXIST)
 		{
-			if (prepare_name_taken(attempt, err) < 0)
+			/*
+			 * What an earlier run of this agent had in flight, or a
+			 * stranger's.
+			 */
+			if (attempt_remove_container(attempt, err) < 0)
 				return err->code;
 		}
 		else if (result == UD_EIO || result == UD_ETIMEDOUT)
 			/* It may have been created all the same: the next try sees it. */
-			prepare_pause(agent);
+			agent_pause(agent, ENGINE_RETRY_MS);
 		else
 			break;
 	}
@@ -369,7 +316,8 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	ud_auto_list TextList entrypoint = {0};
 	ud_auto_list TextList command = {0};
 	ud_auto_list TextList environment = {0};
-	ud_auto_list TextList labels = {0};
+	AttemptLabels labels;
+	int			result;
 	DockerMount mounts[] = {
 		{tree, "/workspace", false},
 		{output, "/output", false},
@@ -393,7 +341,7 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	if (prepare_command(attempt, image, &entrypoint, &command, err) < 0)
 		return err->code;
 	prepare_environment(attempt, &environment);
-	prepare_labels(attempt, &labels);
+	attempt_make_labels(attempt, &labels);
 	create.entrypoint = (const char *const *) entrypoint.items;
 	create.command = (const char *const *) command.items;
 	create.environment = (const char *const *) environment.items;
@@ -407,7 +355,9 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	 */
 	create.stop_timeout_s = (int) attempt->grace_s + STOP_SLACK_S;
 	agent_unlock(agent);
-	return prepare_create_container(attempt, &create, err);
+	result = prepare_create_container(attempt, &create, err);
+	attempt_release_labels(&labels);
+	return result;
 }
 
 /* --- stage_in: directories, container, code, start --- */
@@ -481,7 +431,7 @@ prepare_start(Attempt *attempt, UdError *err)
 		result = docker_start(agent->docker, attempt->container, err);
 		if (result != UD_EIO && result != UD_ETIMEDOUT)
 			break;
-		prepare_pause(agent);
+		agent_pause(agent, ENGINE_RETRY_MS);
 		if (docker_inspect(agent->docker, attempt->container, &container, &ignored) < 0)
 			continue;
 		started = strcmp(container.state, "created") != 0;
@@ -578,22 +528,15 @@ prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
 /*
  * Nothing of it may be left before its failure is told: a start that the
  * engine carried out late would run beside the attempt that replaces it.
- * ours: the container of that name is not somebody else's.
  */
 static void
-prepare_undo(Attempt *attempt, bool ours)
+prepare_undo(Attempt *attempt)
 {
-	Agent	   *agent = attempt->agent;
 	UdError		err;
 
-	while (ours && docker_remove(agent->docker, attempt->container, &err) < 0)
-	{
-		ud_warning("attempt %s: could not remove its container, trying again: %s", attempt->name, err.message);
-		if (atomic_load(&agent->exiting))
-			return;
-		prepare_pause(agent);
-	}
-	if (data_remove_attempt(&agent->data, attempt->name, &err) < 0)
+	if (!attempt_remove_until_gone(attempt))
+		return;
+	if (data_remove_attempt(&attempt->agent->data, attempt->name, &err) < 0)
 		ud_warning("attempt %s: could not remove its directories: %s", attempt->name, err.message);
 }
 
@@ -625,6 +568,6 @@ attempt_prepare(Attempt *attempt, UdError *err)
 	agent_unlock(agent);
 	if (result == 0)
 		return 0;
-	prepare_undo(attempt, err->reason != UD_REASON_NODE_NAME_CONFLICT);
+	prepare_undo(attempt);
 	return result;
 }

@@ -54,6 +54,17 @@ recover_fence(const DockerContainer *container, Fence *fence)
 	return strncmp(name, "ud-", 3) == 0 && strcmp(name + 3, expected) == 0;
 }
 
+/* Its container never ran and is gone: it was about to start, no more. */
+static void
+recover_forget(Attempt *attempt)
+{
+	UdError		err;
+
+	if (data_remove_attempt(&attempt->agent->data, attempt->name, &err) < 0)
+		ud_warning("attempt %s: %s", attempt->name, err.message);
+	attempt->gone = true;
+}
+
 static void
 recover_container(Agent *agent, const DockerContainer *container)
 {
@@ -66,13 +77,18 @@ recover_container(Agent *agent, const DockerContainer *container)
 		ud_warning("container \"%s\" has labels of this agent but they do not agree: left alone", container->name);
 		return;
 	}
+	attempt = attempt_find(agent, &fence);
 	if (strcmp(container->state, "created") == 0)
 	{
-		if (docker_remove(agent->docker, container->id, &err) < 0)
-			ud_warning("could not remove container \"%s\", which never ran: %s", container->name, err.message);
-		return;
+		if (docker_remove(agent->docker, container->id, &err) == 0)
+		{
+			if (attempt != NULL)
+				recover_forget(attempt);
+			return;
+		}
+		/* It may yet begin: kept, and removed before anything is said of it. */
+		ud_warning("could not remove container \"%s\", which never ran: %s", container->name, err.message);
 	}
-	attempt = attempt_find(agent, &fence);
 	if (attempt == NULL)
 		attempt = attempt_add(agent, &fence, docker_container_label(container, "unidesk.node"));
 	if (attempt == NULL)
@@ -126,27 +142,6 @@ recover_keep(void *arg, const char *name)
 	return 0;
 }
 
-/* A state whose container was found "created" was about to start, no more. */
-static void
-recover_forget_unstarted(Agent *agent, const DockerContainer *containers, int count)
-{
-	for (int i = 0; i < count; i++)
-	{
-		Fence		fence;
-		Attempt    *attempt;
-		UdError		err;
-
-		if (strcmp(containers[i].state, "created") != 0 || !recover_fence(&containers[i], &fence))
-			continue;
-		attempt = attempt_find(agent, &fence);
-		if (attempt == NULL)
-			continue;
-		if (data_remove_attempt(&agent->data, attempt->name, &err) < 0)
-			ud_warning("attempt %s: %s", attempt->name, err.message);
-		attempt->gone = true;
-	}
-}
-
 int
 attempt_recover(Agent *agent, UdError *err)
 {
@@ -159,11 +154,10 @@ attempt_recover(Agent *agent, UdError *err)
 		return err->code;
 	agent_lock(agent);
 	data_each_state(&agent->data, recover_state, agent);
-	recover_forget_unstarted(agent, containers, count);
-	attempt_sweep(agent, NULL, NULL);
 	for (int i = 0; i < count; i++)
 		recover_container(agent, &containers[i]);
 	docker_container_list_free(containers, count);
+	attempt_sweep(agent, NULL, NULL);
 	data_sweep(&agent->data, recover_keep, agent);
 	for (Attempt *attempt = agent->attempts; attempt != NULL; attempt = attempt->next)
 	{

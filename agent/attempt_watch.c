@@ -112,15 +112,6 @@ watch_slice_s(const Watch *watch)
 	return left < 1 ? 1 : left > SLICE_S ? SLICE_S : (int) left;
 }
 
-static void
-watch_pause(Agent *agent)
-{
-	agent_lock(agent);
-	if (!atomic_load(&agent->exiting))
-		agent_wait_changed(agent, ENGINE_RETRY_MS);
-	agent_unlock(agent);
-}
-
 /*
  * Until the container runs no more.  1: the engine still has it, 0: it is
  * gone, negative: the agent exits.
@@ -154,12 +145,12 @@ watch_until_end(Watch *watch)
 		{
 			if (clock_boot_ns() - agent->started_boot_ns > SETTLE_NS)
 				return 0;
-			watch_pause(agent);
+			agent_pause(agent, ENGINE_RETRY_MS);
 		}
 		else if (result != UD_ETIMEDOUT && result != UD_ECANCELLED)
 		{
 			ud_warning("attempt %s: the engine does not say how it is: %s", attempt->name, err.message);
-			watch_pause(agent);
+			agent_pause(agent, ENGINE_RETRY_MS);
 		}
 	}
 	return -1;
@@ -169,17 +160,33 @@ watch_until_end(Watch *watch)
 static uint64_t
 watch_log_end(const Attempt *attempt)
 {
-	LogFile		log;
-	UdError		err;
-	uint64_t	end;
-	int			fd;
+	Agent	   *agent = attempt->agent;
+	uint64_t	end = 0;
 
-	logfile_init(&log);
-	if (data_open_run(&attempt->agent->data, attempt->name, UD_RUN_LOG, &fd, &err) < 0)
-		return 0;
-	logfile_open(&log, fd);
-	end = logfile_end(&log);
-	logfile_release(&log);
+	while (!atomic_load(&agent->exiting))
+	{
+		LogFile		log;
+		UdError		err;
+		int			fd;
+		int			result = data_open_run(&agent->data, attempt->name, UD_RUN_LOG, &fd, &err);
+
+		if (result == UD_ENOENT || result == UD_EINVAL)
+			break;
+		if (result == 0)
+		{
+			bool		unfinished;
+
+			logfile_init(&log);
+			logfile_open(&log, fd);
+			end = logfile_end(&log);
+			unfinished = log.unfinished;
+			logfile_release(&log);
+			if (!unfinished)
+				break;
+		}
+		ud_warning("attempt %s: its log cannot be read, trying again", attempt->name);
+		agent_pause(agent, ENGINE_RETRY_MS);
+	}
 	return end;
 }
 
@@ -204,12 +211,19 @@ watch_read_facts(const Watch *watch, bool has_container, ExitFacts *facts)
 			break;
 		ud_warning("attempt %s: %s", attempt->name, err.message);
 		ud_buf_reset(&bytes);
-		watch_pause(agent);
+		agent_pause(agent, ENGINE_RETRY_MS);
 	}
 	while (has_container && !atomic_load(&agent->exiting))
 	{
 		int			result = docker_inspect(agent->docker, attempt->container, &container, &err);
 
+		if (result == 0 && strcmp(container.state, "created") == 0)
+		{
+			/* It never ran, and must not begin to when we have said so. */
+			docker_container_release(&container);
+			attempt_remove_until_gone(watch->attempt);
+			break;
+		}
 		if (result == 0)
 		{
 			facts->has_container = true;
@@ -219,7 +233,7 @@ watch_read_facts(const Watch *watch, bool has_container, ExitFacts *facts)
 		}
 		if (result == 0 || result == UD_ENOENT)
 			break;
-		watch_pause(agent);
+		agent_pause(agent, ENGINE_RETRY_MS);
 	}
 }
 
@@ -239,9 +253,9 @@ attempt_watch(Attempt *attempt)
 	if (ended < 0)
 		return;
 	watch_read_facts(&watch, ended > 0, &facts);
+	log_end = facts.has_record ? facts.record.log_end : watch_log_end(attempt);
 	if (atomic_load(&agent->exiting))
 		return;
-	log_end = facts.has_record ? facts.record.log_end : watch_log_end(attempt);
 	agent_lock(agent);
 	/* A stop that came too late for a signal still decides how it is called. */
 	facts.intent = attempt->intent == STOP_NONE && attempt->stop_wanted ? STOP_WANTED : attempt->intent;

@@ -68,14 +68,12 @@ data_write_all(int fd, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
-/* Write name in dir aside and rename it into place. */
+/* A new file in place of whatever has that name. */
 static int
-data_replace(int dir, const char *name, mode_t mode, const void *bytes, size_t len, UdError *err)
+data_create(int dir, const char *aside, mode_t mode, const void *bytes, size_t len, UdError *err)
 {
-	char		aside[80];
 	int			fd;
 
-	snprintf(aside, sizeof(aside), ".%s.new", name);
 	unlinkat(dir, aside, 0);
 	fd = openat(dir, aside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
 	if (fd < 0)
@@ -88,12 +86,62 @@ data_replace(int dir, const char *name, mode_t mode, const void *bytes, size_t l
 		return err->code;
 	}
 	close(fd);
+	return 0;
+}
+
+/* Write name in dir aside and rename it into place. */
+static int
+data_replace(int dir, const char *name, mode_t mode, const void *bytes, size_t len, UdError *err)
+{
+	char		aside[80];
+
+	snprintf(aside, sizeof(aside), ".%s.new", name);
+	if (data_create(dir, aside, mode, bytes, len, err) < 0)
+		return err->code;
 	if (renameat(dir, aside, dir, name) < 0)
 	{
 		data_error(err, "rename into place", name);
 		unlinkat(dir, aside, 0);
 		return err->code;
 	}
+	return 0;
+}
+
+/*
+ * Write over the spare, when it is a file of ours and of that length and
+ * nothing else: the task may have put anything there.
+ */
+static bool
+data_fill_spare(int dir, const char *spare, const void *bytes, size_t len)
+{
+	ud_auto_fd int fd = openat(dir, spare, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat info;
+
+	return fd >= 0 && fstat(fd, &info) == 0 &&
+		S_ISREG(info.st_mode) && info.st_nlink == 1 && info.st_uid == geteuid() &&
+		info.st_size == (off_t) len && data_write_all(fd, bytes, len) == 0;
+}
+
+/* Like data_replace, but without a new block where there is a spare file. */
+static int
+data_exchange(int dir, const char *name, mode_t mode, const void *bytes, size_t len, UdError *err)
+{
+	char		spare[80];
+	UdError		ignored;
+
+	snprintf(spare, sizeof(spare), ".%s.spare", name);
+	if (data_fill_spare(dir, spare, bytes, len))
+	{
+		if (renameat2(dir, spare, dir, name, RENAME_EXCHANGE) == 0)
+			return 0;
+		/* Not there yet, or a file system that cannot: the spare is used up. */
+		if (renameat(dir, spare, dir, name) < 0)
+			return data_error(err, "rename into place", name);
+	}
+	else if (data_replace(dir, name, mode, bytes, len, err) < 0)
+		return err->code;
+	if (data_create(dir, spare, mode, bytes, len, &ignored) < 0)
+		ud_debug("no spare for \"%s\": %s", name, ignored.message);
 	return 0;
 }
 
@@ -309,6 +357,16 @@ data_write_run(const DataDir *data, const char *name, const char *file, const vo
 }
 
 int
+data_update_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	ud_auto_fd int dir = -1;
+
+	if (data_run_dir(data, name, &dir, err) < 0)
+		return err->code;
+	return data_exchange(dir, file, 0644, bytes, len, err);
+}
+
+int
 data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err)
 {
 	return data_read_regular(data->state_fd, name, STATE_BYTES_MAX, out, err);
@@ -394,26 +452,33 @@ data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdErr
 }
 
 void
-data_touch_alive(const DataDir *data)
+data_touch_alive(const DataDir *data, int64_t limit_s)
 {
-	int			fd = openat(data->root_fd, DATA_ALIVE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	ud_auto_fd int fd = openat(data->root_fd, DATA_ALIVE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	char		text[24];
 
 	if (fd < 0)
 		return;
-	if (futimens(fd, NULL) < 0)
+	/* Always the same length: what was written once needs no room again. */
+	snprintf(text, sizeof(text), "%10lld\n", (long long) limit_s);
+	if (data_write_all(fd, (const uint8_t *) text, strlen(text)) < 0 || futimens(fd, NULL) < 0)
 		ud_debug("could not touch %s: %s", DATA_ALIVE, strerror(errno));
-	close(fd);
 }
 
 int64_t
-data_alive_age_s(const char *path)
+data_alive_age_s(const char *path, int64_t *limit_s)
 {
 	ud_auto_free char *file = ud_asprintf("%s/%s", path, DATA_ALIVE);
+	ud_auto_fd int fd = open(file, O_RDONLY | O_CLOEXEC);
+	char		text[24] = "";
 	struct stat info;
 	int64_t		age;
 
-	if (stat(file, &info) < 0)
+	*limit_s = 0;
+	if (fd < 0 || fstat(fd, &info) < 0)
 		return -1;
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		*limit_s = strtoll(text, NULL, 10);
 	age = (int64_t) (time(NULL) - info.st_mtime);
 	return age < 0 ? 0 : age;
 }

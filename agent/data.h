@@ -53,11 +53,19 @@ extern int	data_chown_attempt(const DataDir *data, const char *name, uid_t uid, 
 /* All directories of the attempt, then its state; absent is no error. */
 extern int	data_remove_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
 
-/* A regular file of run/<name>, for reading; UD_ENOENT when absent. */
+/*
+ * A regular file of run/<name>, for reading; UD_ENOENT when absent, UD_EINVAL
+ * when it is something else, any other error: that cannot be told now.
+ */
 extern int	data_open_run(const DataDir *data, const char *name, const char *file, int *fd, UdError *err) UD_MUSTCHECK;
 extern int	data_read_run(const DataDir *data, const char *name, const char *file, size_t size_max, UdBuf *out, UdError *err) UD_MUSTCHECK;
 
-/* Write aside and rename. */
+/*
+ * Write aside and rename; data_update_run for a file that is written again and
+ * again: it keeps a second file of that size, so that from the second time on
+ * a full disk does not stop it.
+ */
+extern int	data_update_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 extern int	data_write_run(const DataDir *data, const char *name, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 
 extern int	data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err) UD_MUSTCHECK;
@@ -71,10 +79,13 @@ extern void data_sweep(const DataDir *data, int (*keep) (void *arg, const char *
 
 extern int	data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdError *err) UD_MUSTCHECK;
 
-/* Say that the server acknowledged a beat now; --health looks at it. */
-extern void data_touch_alive(const DataDir *data);
+/*
+ * Say that the server acknowledged a beat now, and that the next one is due
+ * within limit_s; --health looks at it.
+ */
+extern void data_touch_alive(const DataDir *data, int64_t limit_s);
 
-/* Seconds since then, or -1. */
-extern int64_t data_alive_age_s(const char *path);
+/* Seconds since then, or -1; *limit_s as it was given, or 0. */
+extern int64_t data_alive_age_s(const char *path, int64_t *limit_s);
 
 #endif							/* AGENT_DATA_H */

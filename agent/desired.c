@@ -209,7 +209,7 @@ desired_fill_spec(struct json_object *object, TaskSpec *spec, UdError *err)
 	if (!desired_path_is_inside(spec->dockerfile))
 		return ud_error(err, UD_EPROTO, 0, "field \"dockerfile\" is not a path inside the repository");
 	if (desired_texts(object, "command", ARGUMENTS_MAX, ARGUMENT_BYTES_MAX, &spec->command, err) < 0 ||
-		desired_texts(object, "gpus", 64, 95, &spec->gpus, err) < 0 ||
+		desired_texts(object, "gpus", DESIRED_GPUS_MAX, DESIRED_GPU_BYTES_MAX, &spec->gpus, err) < 0 ||
 		desired_environment(object, &spec->environment, err) < 0 ||
 		json_get_int(object, "cpus_milli", 1, 1000000000, &spec->cpus_milli, err) < 0 ||
 		json_get_int(object, "memory", 1, BYTES_MAX, &spec->memory, err) < 0)

@@ -12,6 +12,9 @@
 #include "common/error.h"
 
 #define DESIRED_COMMIT_BYTES 65
+/* How many GPUs an attempt can be given, and how long their names are. */
+#define DESIRED_GPUS_MAX 64
+#define DESIRED_GPU_BYTES_MAX 95
 #define DESIRED_HEX_BYTES 17
 
 /* The immutable part of an assignment.  All pointers are owned. */

@@ -121,7 +121,6 @@ docker_info(Docker *docker, DockerInfo *info, UdError *err)
 		.method = "GET",
 		.path = "/info",
 	};
-	struct json_object *runtimes = NULL;
 	ud_auto_json struct json_object *reply = NULL;
 	int64_t		cpus = 0;
 	int			result;
@@ -141,11 +140,9 @@ docker_info(Docker *docker, DockerInfo *info, UdError *err)
 	snprintf(info->api_version, sizeof(info->api_version), "%s", docker->prefix + 2);
 	if (json_get_int(reply, "NCPU", 0, 1000000, &cpus, err) < 0
 		|| json_get_int(reply, "MemTotal", 0, INT64_MAX, &info->memory, err) < 0
-		|| json_get_bool(reply, "LiveRestoreEnabled", &info->live_restore, err) < 0
-		|| json_get_object(reply, "Runtimes", &runtimes, err) < 0)
+		|| json_get_bool(reply, "LiveRestoreEnabled", &info->live_restore, err) < 0)
 		return UD_EPROTO;
 	info->cpus_milli = cpus * 1000;
-	info->has_nvidia_runtime = runtimes != NULL && json_object_object_get_ex(runtimes, "nvidia", NULL);
 	return 0;
 }
 

@@ -32,7 +32,6 @@ typedef struct DockerInfo
 	int64_t		cpus_milli;
 	int64_t		memory;			/* bytes */
 	bool		live_restore;
-	bool		has_nvidia_runtime;
 } DockerInfo;
 
 extern Docker *docker_open(const char *socket_path, UdError *err);
@@ -52,13 +51,11 @@ typedef struct DockerImage
 	char	   *user;			/* "" when none */
 	char	  **entrypoint;		/* NULL-terminated, possibly empty */
 	char	  **cmd;
-	char	  **env;			/* KEY=value */
 } DockerImage;
 
 /* UD_ENOENT when there is no such image. */
 extern int	docker_image_inspect(Docker *docker, const char *name, DockerImage *image, UdError *err) UD_MUSTCHECK;
 extern void docker_image_release(DockerImage *image);
-extern int	docker_image_tag(Docker *docker, const char *id, const char *repository, const char *tag, UdError *err) UD_MUSTCHECK;
 
 /* Without force; UD_ENOENT when absent, UD_EEXIST when in use. */
 extern int	docker_image_remove(Docker *docker, const char *name, UdError *err) UD_MUSTCHECK;

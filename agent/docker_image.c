@@ -38,8 +38,7 @@ fill_image(struct json_object *reply, DockerImage *image, UdError *err)
 		config = none;
 	if (json_get_text(config, "User", 256, &user, err) < 0
 		|| get_texts(config, "Entrypoint", &image->entrypoint, err) < 0
-		|| get_texts(config, "Cmd", &image->cmd, err) < 0
-		|| get_texts(config, "Env", &image->env, err) < 0)
+		|| get_texts(config, "Cmd", &image->cmd, err) < 0)
 		return UD_EPROTO;
 	image->user = ud_strdup(user);
 	return 0;
@@ -78,27 +77,7 @@ docker_image_release(DockerImage *image)
 	free(image->user);
 	free(image->entrypoint);
 	free(image->cmd);
-	free(image->env);
 	memset(image, 0, sizeof(*image));
-}
-
-int
-docker_image_tag(Docker *docker, const char *id, const char *repository, const char *tag, UdError *err)
-{
-	ud_auto_buf UdBuf path = {0};
-	docker_auto_call DockerCall call = {
-		.method = "POST",
-	};
-	int			result;
-
-	result = docker_path(&path, "/images/", id, "/tag?repo=", err);
-	if (result != 0)
-		return result;
-	docker_escape_query(&path, repository);
-	ud_buf_printf(&path, "&tag=");
-	docker_escape_query(&path, tag);
-	call.path = ud_buf_text(&path);
-	return docker_call_expect(docker, &call, "tag the image", err);
 }
 
 int

@@ -24,12 +24,12 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/git/status.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/reasons.h"
 
 #define ARGUMENTS_MAX 16
@@ -240,32 +240,23 @@ git_child_kill(const GitChild *child)
 	kill(child->pid, SIGKILL);
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Wait for its end, at most so long; then kill it. */
 static void
 reap(GitChild *child, int64_t wait_ms)
 {
-	int64_t		deadline = now_ms() + wait_ms;
+	int64_t		deadline = clock_ms() + wait_ms;
 	struct timespec pause = {
 		.tv_nsec = 2 * 1000 * 1000,
 	};
 
 	for (;;)
 	{
-		pid_t		ended = waitpid(child->pid, NULL, now_ms() < deadline ? WNOHANG : 0);
+		pid_t		ended = waitpid(child->pid, NULL, clock_ms() < deadline ? WNOHANG : 0);
 
 		if (ended == child->pid || (ended < 0 && errno != EINTR))
 			break;
 		nanosleep(&pause, NULL);
-		if (now_ms() >= deadline)
+		if (clock_ms() >= deadline)
 			git_child_kill(child);
 	}
 	/* Nothing it might have started stays. */
@@ -332,7 +323,7 @@ take_error(char *text, UdError *err)
 static void
 take_line(WaitState *state, char *line)
 {
-	int64_t		now = now_ms();
+	int64_t		now = clock_ms();
 
 	clean_text(line);
 	if (state->has_verdict)
@@ -378,7 +369,7 @@ take_lines(WaitState *state)
 static int
 follow(WaitState *state, int status_fd, UdError *err)
 {
-	int64_t		deadline = now_ms() + (int64_t) state->watch->timeout_s * 1000;
+	int64_t		deadline = clock_ms() + (int64_t) state->watch->timeout_s * 1000;
 	struct pollfd wait = {
 		.fd = status_fd,
 		.events = POLLIN,
@@ -391,7 +382,7 @@ follow(WaitState *state, int status_fd, UdError *err)
 
 		if (state->watch->cancel != NULL && atomic_load(state->watch->cancel))
 			return ud_error(err, UD_ECANCELLED, UD_REASON_NONE, "cancelled");
-		if (now_ms() >= deadline)
+		if (clock_ms() >= deadline)
 			return ud_error(err, UD_ETIMEDOUT, UD_REASON_PREP_TIMEOUT,
 							"git did not finish in %d s", state->watch->timeout_s);
 		if (poll(&wait, 1, POLL_MS) <= 0)

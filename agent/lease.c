@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* Limits beyond which a duration is as good as for ever: 100 years. */
 #define SECONDS_MAX (100.0 * 366 * 86400)
@@ -16,25 +15,16 @@
 static char boot_id[UD_BOOT_ID_BYTES];
 static pthread_once_t boot_id_once = PTHREAD_ONCE_INIT;
 
-static int64_t
-clock_read(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (int64_t) now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 int64_t
 clock_boot_ns(void)
 {
-	return clock_read(CLOCK_BOOTTIME);
+	return clock_ns(CLOCK_BOOTTIME);
 }
 
 int64_t
 clock_real_ns(void)
 {
-	return clock_read(CLOCK_REALTIME);
+	return clock_ns(CLOCK_REALTIME);
 }
 
 int64_t

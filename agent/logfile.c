@@ -18,6 +18,9 @@
 
 #define WINDOW_BYTES ((size_t) (256 * 1024))
 #define MARK_DISTANCE ((uint64_t) (1024 * 1024))
+/* One call walks over no more than this before it finds what it is to read. */
+#define WALK_RECORDS_MAX 4096
+#define WALK_BYTES_MAX ((uint64_t) (8 * 1024 * 1024))
 #define OFFSET_MAX ((uint64_t) 1 << 62)
 
 void
@@ -60,6 +63,7 @@ logfile_window(LogFile *log, uint64_t position, size_t want)
 	got = pread(log->fd, log->buffer, WINDOW_BYTES, (off_t) position);
 	log->buffer_position = position;
 	log->buffer_len = got > 0 ? (size_t) got : 0;
+	log->unfinished = got < 0;
 	return log->buffer_len >= want ? log->buffer : NULL;
 }
 
@@ -147,12 +151,16 @@ logfile_read(LogFile *log, uint64_t offset, size_t max, UdBuf *out, uint8_t *str
 	UdLogRecord record;
 	const uint8_t *payload;
 	size_t		taken = 0;
+	int			walked = 0;
+	uint64_t	walk_end;
 
+	log->unfinished = false;
 	if (offset < log->offset)
 		logfile_rewind(log, offset);
 	else if (log->mark_count > 0 && log->marks[log->mark_count - 1].offset <= offset &&
 			 log->marks[log->mark_count - 1].offset > log->offset)
 		logfile_rewind(log, offset);
+	walk_end = log->position + WALK_BYTES_MAX;
 	while (taken < max && logfile_peek(log, &record, &payload))
 	{
 		size_t		skip;
@@ -161,7 +169,10 @@ logfile_read(LogFile *log, uint64_t offset, size_t max, UdBuf *out, uint8_t *str
 		if (offset >= log->offset + record.length)
 		{
 			logfile_step(log, &record);
-			continue;
+			if (++walked < WALK_RECORDS_MAX && log->position < walk_end)
+				continue;
+			log->unfinished = true;
+			break;
 		}
 		if (taken > 0 && record.stream != *stream)
 			break;

@@ -26,6 +26,9 @@ typedef struct LogFile
 {
 	int			fd;				/* owned, -1: not open */
 	bool		damaged;		/* a record was invalid: nothing follows */
+	bool		unfinished;		/* the last read ended before the end: at its
+								 * bound, or because the file could not be
+								 * read: ask again later */
 	uint64_t	position;		/* file position of the next record to walk
 								 * over */
 	uint64_t	offset;			/* payload offset it must carry */
@@ -47,8 +50,10 @@ extern void logfile_release(LogFile *log);
 /*
  * Bytes from payload offset on: at most max, of one stream, appended to out.
  * Returns their number, 0 when there is nothing more at present (or ever, see
- * damaged); *stream is then not set.  Sequential use costs O(bytes); a jump
- * costs a walk over at most about one MiB of records once that part is known.
+ * damaged or unfinished); *stream is then not set.  Sequential use costs
+ * O(bytes); a jump costs a walk over at most about one MiB of records once that
+ * part is known, else a walk that is spread over calls, each of a bounded
+ * number of records and bytes.
  */
 extern size_t logfile_read(LogFile *log, uint64_t offset, size_t max, UdBuf *out, uint8_t *stream);
 

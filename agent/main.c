@@ -25,7 +25,8 @@
 #define ENGINE_PING_MS 10000
 #define ENGINE_PING_DOWN_MS 2000
 #define EXIT_WAIT_NS (8 * NS_PER_S)
-#define ALIVE_AGE_MAX_S 60
+/* Healthy for at least this long after an acknowledged beat. */
+#define ALIVE_AGE_MIN_S 60
 
 static Agent main_agent = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -215,9 +216,10 @@ static int
 main_health(void)
 {
 	const char *path = getenv("UNIDESK_DATA");
-	int64_t		age = data_alive_age_s(path != NULL && path[0] != '\0' ? path : "/data");
+	int64_t		limit;
+	int64_t		age = data_alive_age_s(path != NULL && path[0] != '\0' ? path : "/data", &limit);
 
-	if (age >= 0 && age < ALIVE_AGE_MAX_S)
+	if (age >= 0 && age < (limit > ALIVE_AGE_MIN_S ? limit : ALIVE_AGE_MIN_S))
 		return 0;
 	if (age < 0)
 		fprintf(stderr, "the server has not acknowledged a beat yet\n");

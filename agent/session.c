@@ -4,6 +4,7 @@
  */
 #include "agent/session.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@
 #define REPORT_MERGE_NS (5 * NS_PER_MS)
 /* A text of progress alone is worth one report a second. */
 #define PROGRESS_INTERVAL_NS NS_PER_S
+/* --health is content for as many beats after an acknowledged one. */
+#define ALIVE_BEATS 4
 /* A frame is closed when it reaches this; one more body always fits. */
 #define FRAME_BYTES_SOFT ((size_t) (512 * 1024))
 
@@ -115,6 +118,9 @@ session_reset_attempts(Agent *agent)
 	{
 		bool		held = attempt->fence.incarnation != agent->incarnation || strcmp(attempt->node, agent->node) != 0;
 
+		/* Named once is named for that life of the server. */
+		if (attempt->named_by == agent->incarnation)
+			held = false;
 		if (held && !attempt->held)
 			ud_warning("attempt %s is of another incarnation or node: held, not touched", attempt->name);
 		attempt->held = held;
@@ -159,11 +165,13 @@ session_on_beat_ack(Session *session, const UdEnvelope *envelope)
 	Agent	   *agent = session->agent;
 	uint32_t	sequence = envelope->sequence;
 	int64_t		sent_ns;
+	double		beat_s;
 
 	if (sequence == 0 || sequence > session->beat_sequence || session->beat_sequence - sequence >= SESSION_BEATS)
 		return;
 	sent_ns = session->beat_sent_ns[sequence % SESSION_BEATS];
 	agent_lock(agent);
+	beat_s = agent->limits.beat_s;
 	if (sent_ns > agent->lease_base_ns)
 	{
 		agent->lease_base_ns = sent_ns;
@@ -172,7 +180,7 @@ session_on_beat_ack(Session *session, const UdEnvelope *envelope)
 				attempt_write_control(attempt);
 	}
 	agent_unlock(agent);
-	data_touch_alive(&agent->data);
+	data_touch_alive(&agent->data, (int64_t) ceil(ALIVE_BEATS * beat_s));
 }
 
 /* The attempt a server's message is about, or NULL. */
@@ -346,13 +354,19 @@ session_bury(void *arg, const Attempt *attempt)
 }
 
 void
+session_sweep(Session *session)
+{
+	attempt_sweep(session->agent, session_bury, session);
+}
+
+void
 session_tick(Session *session)
 {
 	Agent	   *agent = session->agent;
 	int64_t		now = clock_boot_ns();
 
 	agent_lock(agent);
-	attempt_sweep(agent, session_bury, session);
+	session_sweep(session);
 	if (session->welcomed && now >= session->next_beat_ns)
 	{
 		ud_auto_buf UdBuf body = {0};

@@ -57,7 +57,9 @@ extern void session_tick(Session *session);
  */
 extern bool session_next_frame(Session *session, UdBuf *out, int64_t *again_us);
 
-/* session_frame.c */
+/* Forget attempts of which nothing is left, but not that they were; Agent.lock is held. */
+extern void session_sweep(Session *session);
+
 extern void session_append_message(UdBuf *out, const UdEnvelope *envelope, const void *body, size_t len);
 
 /* Queue a message about the agent as a whole or about fence (may be NULL). */

@@ -49,6 +49,17 @@ desired_add_ended(Session *session, const UdEnvelope *envelope, const Fence *fen
 	attempt_start(attempt);
 }
 
+/* Named by its own fence: no longer only shown. */
+static void
+desired_name(Attempt *attempt)
+{
+	attempt->named_by = attempt->agent->incarnation;
+	if (!attempt->held)
+		return;
+	attempt->held = false;
+	attempt_changed(attempt);
+}
+
 /* The durations of a run order, for a new attempt and for one that runs. */
 static void
 desired_apply_terms(Attempt *attempt, const DesiredRun *run)
@@ -91,8 +102,7 @@ desired_run(Session *session, const UdEnvelope *envelope, const Fence *fence, co
 	}
 	if (attempt != NULL)
 	{
-		/* Named by its own fence: no longer only shown. */
-		attempt->held = false;
+		desired_name(attempt);
 		desired_apply_terms(attempt, &run);
 		task_spec_free(run.spec);
 		return;
@@ -131,8 +141,7 @@ desired_stop(Session *session, const UdEnvelope *envelope, const Fence *fence, c
 		desired_add_ended(session, envelope, fence, stop.final_state, stop.reason, "");
 	else
 	{
-		/* Asked about by its own fence: no longer only shown. */
-		attempt->held = false;
+		desired_name(attempt);
 		if (UD_ATTEMPT_IS_TERMINAL(attempt->state))
 			attempt_changed(attempt);
 		else
@@ -157,8 +166,15 @@ session_on_desired(Session *session, const UdEnvelope *envelope, const uint8_t *
 		return;
 	}
 	agent_lock(agent);
+	/* What was removed a moment ago counts as removed, not as unknown. */
+	session_sweep(session);
 	attempt = attempt_find(agent, &fence);
-	if (attempt != NULL && envelope->value < attempt->rev)
+
+	/*
+	 * To remove what is not this node's has no revision: it is no order of
+	 * the worker's.
+	 */
+	if (attempt != NULL && envelope->value < attempt->rev && envelope->state != UD_WANT_REMOVE)
 		ud_debug("attempt %s: an older order was ignored", attempt->name);
 	else
 	{

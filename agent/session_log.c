@@ -4,7 +4,9 @@
  *
  * In each session one message from offset 0 asks where to go on; the answer's
  * offset is believed.  When answers stop coming for a while the question is
- * asked again: that heals every lost message at the cost of one.
+ * asked again: that heals every lost message at the cost of one.  When all but
+ * the log is done and such questions bring no progress, the server does not
+ * want the rest.
  */
 #include "agent/session.h"
 
@@ -12,12 +14,14 @@
 #include "agent/lease.h"
 
 #define FIRST_BYTES 4096
+#define IDLE_PROBES_MAX 3
 #define STALL_NS (30 * NS_PER_S)
 /* Log bytes of one frame: small, so that control messages never wait long. */
 #define LOG_FRAME_BYTES ((size_t) (128 * 1024))
 
-void
-session_log_reset(Attempt *attempt)
+/* Ask again where to go on. */
+static void
+log_restart(Attempt *attempt)
 {
 	LogSend    *log = &attempt->log;
 
@@ -29,6 +33,29 @@ session_log_reset(Attempt *attempt)
 }
 
 void
+session_log_reset(Attempt *attempt)
+{
+	log_restart(attempt);
+	attempt->log.idle_probes = 0;
+}
+
+/*
+ * An answer to the question where to go on.  Only answers count: a server
+ * that says nothing may want everything.
+ */
+static void
+log_count_idle(Attempt *attempt, uint64_t offset)
+{
+	LogSend    *log = &attempt->log;
+
+	if (!attempt->ended || !attempt->remove_acked || offset > log->probed)
+		log->idle_probes = 0;
+	else
+		log->idle_probes++;
+	log->probed = offset;
+}
+
+void
 session_log_acked(Attempt *attempt, uint64_t offset, uint32_t credit)
 {
 	LogSend    *log = &attempt->log;
@@ -37,6 +64,7 @@ session_log_acked(Attempt *attempt, uint64_t offset, uint32_t credit)
 	log->credit = credit;
 	if (!log->started)
 	{
+		log_count_idle(attempt, offset);
 		log->started = true;
 		log->probing = false;
 		log->acked = offset;
@@ -81,6 +109,13 @@ log_check_done(Attempt *attempt)
 	const LogSend *log = &attempt->log;
 	bool		done = log->started ? log->acked >= log->sent : !log->probing;
 
+	if (log->idle_probes >= IDLE_PROBES_MAX && !done)
+	{
+		ud_warning("attempt %s: the server takes no more of the log than %llu bytes: the rest is dropped",
+				   attempt->name, (unsigned long long) log->acked);
+		done = true;
+	}
+
 	if (attempt->ended && attempt->remove_acked && done && !attempt->remove_now)
 	{
 		attempt->remove_now = true;
@@ -106,9 +141,14 @@ log_append_one(Attempt *attempt, UdBuf *out, size_t max)
 	size_t		got = 0;
 	int			opened;
 
+	if (log->idle_probes >= IDLE_PROBES_MAX)
+	{
+		log_check_done(attempt);
+		return false;
+	}
 	if ((log->probing || outstanding > 0) && now - log->last_ack_ns > STALL_NS)
 	{
-		session_log_reset(attempt);
+		log_restart(attempt);
 		envelope.value = 0;
 		outstanding = 0;
 	}
@@ -136,7 +176,7 @@ log_append_one(Attempt *attempt, UdBuf *out, size_t max)
 	}
 	if (got == 0)
 	{
-		if (max > 0)
+		if (max > 0 && !log->file.unfinished)
 			log_check_done(attempt);
 		return false;
 	}

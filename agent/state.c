@@ -9,6 +9,7 @@
 
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/attempt.h"
 #include "agent/json.h"
 #include "agent/lease.h"
 #include "agent/report.h"
@@ -27,6 +28,7 @@ state_write(const Attempt *attempt, UdBuf *out)
 {
 	ud_auto_json struct json_object *object = json_object_new_object();
 	struct json_object *stages = json_object_new_object();
+	struct json_object *gpus = json_object_new_array();
 	char		hex[DESIRED_HEX_BYTES];
 
 	incarnation_write(attempt->fence.incarnation, hex);
@@ -43,6 +45,9 @@ state_write(const Attempt *attempt, UdBuf *out)
 	json_set_bool(object, "stop_wanted", attempt->stop_wanted);
 	json_set_int(object, "final_state", attempt->final_state);
 	json_set_int(object, "final_reason", attempt->final_reason);
+	for (char **gpu = attempt_gpus(attempt); *gpu != NULL; gpu++)
+		json_object_array_add(gpus, json_object_new_string(*gpu));
+	json_object_object_add(object, "gpus", gpus);
 	for (int i = 0; i < AGENT_STAGES; i++)
 		if (attempt->stage_ms[i] >= 0)
 			json_set_int(stages, report_stage_names[i], attempt->stage_ms[i]);
@@ -97,6 +102,7 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		json_get_int(object, "final_state", 0, UD_ATTEMPT_REJECTED, &final_state, err) < 0 ||
 		json_get_int(object, "final_reason", 0, 9999, &final_reason, err) < 0 ||
 		json_get_object(object, "stage_ms", &stages, err) < 0 ||
+		json_get_texts(object, "gpus", DESIRED_GPUS_MAX, DESIRED_GPU_BYTES_MAX, &attempt->gpus, err) < 0 ||
 		(lease = json_get_number(object, "lease_s", 0, SECONDS_MAX, &attempt->lease_s.value, err)) < 0)
 		return err->code;
 	attempt->lease_s.set = lease > 0;

@@ -174,7 +174,8 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 				return UNIDESK_TASK_FAILED;
 			break;
 		case UD_ATTEMPT_REJECTED:
-			break;				/* also when withdrawn: an agent may ignore all it gets */
+			break;				/* also when withdrawn: an agent may ignore
+								 * all it gets */
 	}
 	if (!ud_reason_is_retryable(reason))
 		return UNIDESK_TASK_FAILED;
@@ -224,6 +225,7 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	int			wait_s;
 	int			excluded_node;
 	int			task_state = task_after(live, to, reason, &wait_s, &excluded_node);
+
 	/* In finishing its container is gone and its allocation with it. */
 	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
 
@@ -289,7 +291,10 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 		end_attempt(door, live, to, report, confirmed, by, actor, path, length);
 	else
 	{
-		/* An agent stops what nobody asked it to only when the run limit is over. */
+		/*
+		 * An agent stops what nobody asked it to only when the run limit is
+		 * over.
+		 */
 		if (to == UD_ATTEMPT_STOPPING && live->want != UD_WANT_STOP)
 		{
 			live->want = UD_WANT_STOP;
@@ -306,11 +311,14 @@ unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason
 {
 	int16		path[UNIDESK_PATH_MAX] = {UD_ATTEMPT_STOPPING};
 	bool		outranked = live->want == UD_WANT_STOP && by == UNIDESK_BY_PERSON &&
-		(live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED);
+	(live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED);
 
-	/* A person's cancel goes before a stop after which the task would run again. */
+	/*
+	 * A person's cancel goes before a stop after which the task would run
+	 * again.
+	 */
 	if (!outranked && (live->want == UD_WANT_STOP ||
-		unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0))
+					   unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0))
 		return false;
 	live->attempt_state = UD_ATTEMPT_STOPPING;
 	live->want = UD_WANT_STOP;

@@ -179,9 +179,9 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	unidesk_bridge_pulled(bridge_id);
 
 	/*
-	 * Before the snapshot as well: the cursor may move to what is settled now,
-	 * and not to a newer order that happens to be seen, because its neighbours
-	 * may not be in the ring yet.
+	 * Before the snapshot as well: the cursor may move to what is settled
+	 * now, and not to a newer order that happens to be seen, because its
+	 * neighbours may not be in the ring yet.
 	 */
 	settled = unidesk_recent_newest();
 	InitMaterializedSRF(fcinfo, 0);

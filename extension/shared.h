@@ -130,6 +130,7 @@ extern void unidesk_recent_forget(int64 order_no);
  * while that is not known.
  */
 extern int64 unidesk_recent_newest(void);
+
 /*
  * Tasks with orders newer than cursor for a bridge (0: any); -1 when the memory does
  * not reach back that far, or they are more than max.

@@ -27,8 +27,10 @@
 static const UnideskActor system_actor = {UNIDESK_ACTOR_SYSTEM, 0};
 
 static TimestampTz worker_started;
+
 /* A bridge is behind: silence proves nothing. */
 static bool contact_doubtful;
+
 /* When nodes that hold what ended were last asked what they have. */
 static TimestampTz last_held_check;
 

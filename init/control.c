@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "init/clocks.h"
+#include "common/clock.h"
 
 /* Sums and differences of two times below this cannot overflow. */
 #define TIME_NS_MAX (INT64_MAX / 4)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "init/clocks.h"
+#include "common/clock.h"
 
 /* Room kept for the marker record between head and tail. */
 #define MARKER_BYTES_MAX 256

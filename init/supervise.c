@@ -21,7 +21,7 @@
 
 #include "common/log.h"
 #include "init/child.h"
-#include "init/clocks.h"
+#include "common/clock.h"
 #include "init/control.h"
 #include "init/exit_file.h"
 #include "init/log_file.h"

@@ -80,7 +80,10 @@ is_proxy_host(const char *host)
 	return false;
 }
 
-/* Resolve, and refuse all of it when one address is private. */
+/*
+ * Resolve, and when check, refuse all of it when one address is not one for a
+ * repository under this node's policy.
+ */
 static int
 resolve_checked(const char *host, const char *port, bool check, struct addrinfo **out, UdError *err)
 {
@@ -95,7 +98,7 @@ resolve_checked(const char *host, const char *port, bool check, struct addrinfo 
 						"could not resolve host \"%s\": %s", host, gai_strerror(rc));
 	for (struct addrinfo *a = *out; check && a != NULL; a = a->ai_next)
 	{
-		if (!address_is_private(a->ai_addr))
+		if (!address_is_forbidden(a->ai_addr) && (dial_allow_private || !address_is_private(a->ai_addr)))
 			continue;
 		freeaddrinfo(*out);
 		*out = NULL;
@@ -109,7 +112,7 @@ int
 dial_check_target(UdError *err)
 {
 	struct addrinfo *addresses = NULL;
-	int			rc = resolve_checked(dial_target->host, dial_target->port, !dial_allow_private, &addresses, err);
+	int			rc = resolve_checked(dial_target->host, dial_target->port, true, &addresses, err);
 
 	if (rc == UD_EIO && is_proxy_host(NULL))
 		return 0;
@@ -183,7 +186,7 @@ dial_connect(git_stream *parent)
 						"repository sends us to another host, \"%s\"", stream->host);
 		return stream_error("connect to", stream, "another host");
 	}
-	if (resolve_checked(stream->host, stream->port, is_target && !dial_allow_private, &addresses, &dial_last) != 0)
+	if (resolve_checked(stream->host, stream->port, is_target, &addresses, &dial_last) != 0)
 		return stream_error("connect to", stream, "refused");
 	for (struct addrinfo *a = addresses; a != NULL && stream->fd < 0; a = a->ai_next)
 		stream->fd = connect_address(a);

@@ -15,7 +15,8 @@
 #include "common/error.h"
 
 /*
- * From here on libgit2 connects to target, under its policy, or to a proxy
+ * From here on libgit2 connects to target, under its policy (link-local and
+ * metadata addresses are refused whatever allow_private says), or to a proxy
  * the environment names (the node owner's choice, so not checked); to nothing
  * else.  target must outlive all use.
  */

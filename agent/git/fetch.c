@@ -12,7 +12,6 @@
 #include <git2.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/git/dial.h"
@@ -20,6 +19,7 @@
 #include "agent/git/status.h"
 #include "agent/git/url.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/reasons.h"
 
 #define PROGRESS_EVERY_MS 500
@@ -34,20 +34,11 @@ typedef struct Fetch
 	bool		got_objects;	/* of the request under way */
 } Fetch;
 
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int
 on_transfer(const git_indexer_progress *stats, void *arg)
 {
 	Fetch	   *fetch = arg;
-	int64_t		now = now_ms();
+	int64_t		now = clock_ms();
 
 	fetch->got_objects = fetch->got_objects || stats->received_objects > 0;
 	if (now - fetch->progress_at_ms < PROGRESS_EVERY_MS)

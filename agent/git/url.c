@@ -40,6 +40,15 @@ static const Network private_v6[] = {
 	{"fc00::", 7}, {"fe80::", 10}, {"fec0::", 10}, {"ff00::", 8},
 };
 
+/* Never a repository's; 168.63.129.16 and 100.100.100.200 serve metadata too. */
+static const Network forbidden_v4[] = {
+	{"169.254.0.0", 16}, {"168.63.129.16", 32}, {"100.100.100.200", 32},
+};
+
+static const Network forbidden_v6[] = {
+	{"fe80::", 10}, {"fd00:ec2::254", 128},
+};
+
 /* Prefixes that carry an IPv4 address, and the byte where it starts. */
 typedef struct Embedding
 {
@@ -65,37 +74,61 @@ in_network(int family, const uint8_t *address, const Network *network)
 	return rest == 0 || ((address[bytes] ^ wanted[bytes]) >> (8 - rest)) == 0;
 }
 
-static bool
-v4_is_private(const uint8_t *address)
+/* What an address says; v4 when it is or carries one of IPv4. */
+static const uint8_t *
+address_bytes(const struct sockaddr *address, uint8_t bytes[16], bool *is_v4)
 {
-	for (size_t i = 0; i < sizeof(private_v4) / sizeof(private_v4[0]); i++)
-		if (in_network(AF_INET, address, &private_v4[i]))
+	*is_v4 = address->sa_family == AF_INET;
+	if (*is_v4)
+	{
+		memcpy(bytes, (const char *) address + offsetof(struct sockaddr_in, sin_addr), 4);
+		return bytes;
+	}
+	memcpy(bytes, (const char *) address + offsetof(struct sockaddr_in6, sin6_addr), 16);
+	for (size_t i = 0; i < sizeof(embeddings) / sizeof(embeddings[0]); i++)
+		if (in_network(AF_INET6, bytes, &embeddings[i].network))
+		{
+			*is_v4 = true;
+			return bytes + embeddings[i].at;
+		}
+	return bytes;
+}
+
+static bool
+in_networks(int family, const uint8_t *address, const Network *networks, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (in_network(family, address, &networks[i]))
 			return true;
 	return false;
 }
 
+#define IN_NETWORKS(family, address, list) in_networks(family, address, list, sizeof(list) / sizeof((list)[0]))
+
 bool
 address_is_private(const struct sockaddr *address)
 {
-	uint8_t		v6[16];
+	uint8_t		bytes[16];
+	bool		is_v4;
+	const uint8_t *at;
 
-	if (address->sa_family == AF_INET)
-	{
-		struct sockaddr_in in4;
-
-		memcpy(&in4, address, sizeof(in4));
-		return v4_is_private((const uint8_t *) &in4.sin_addr);
-	}
-	if (address->sa_family != AF_INET6)
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
 		return true;
-	memcpy(v6, (const char *) address + offsetof(struct sockaddr_in6, sin6_addr), sizeof(v6));
-	for (size_t i = 0; i < sizeof(embeddings) / sizeof(embeddings[0]); i++)
-		if (in_network(AF_INET6, v6, &embeddings[i].network))
-			return v4_is_private(v6 + embeddings[i].at);
-	for (size_t i = 0; i < sizeof(private_v6) / sizeof(private_v6[0]); i++)
-		if (in_network(AF_INET6, v6, &private_v6[i]))
-			return true;
-	return false;
+	at = address_bytes(address, bytes, &is_v4);
+	return is_v4 ? IN_NETWORKS(AF_INET, at, private_v4) : IN_NETWORKS(AF_INET6, at, private_v6);
+}
+
+bool
+address_is_forbidden(const struct sockaddr *address)
+{
+	uint8_t		bytes[16];
+	bool		is_v4;
+	const uint8_t *at;
+
+	if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+		return true;
+	at = address_bytes(address, bytes, &is_v4);
+	return is_v4 ? IN_NETWORKS(AF_INET, at, forbidden_v4) : IN_NETWORKS(AF_INET6, at, forbidden_v6);
 }
 
 /* Printable ASCII, no blanks, and no control characters in disguise. */

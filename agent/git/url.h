@@ -30,4 +30,10 @@ extern int	url_parse(const char *url, bool allow_private, RepoUrl *out, UdError 
 /* Loopback, private, link-local, metadata, or otherwise not the public internet. */
 extern bool address_is_private(const struct sockaddr *address);
 
+/*
+ * Link-local, or where clouds answer with a machine's credentials: no node has
+ * a repository there, so not even one that may dial private addresses.
+ */
+extern bool address_is_forbidden(const struct sockaddr *address);
+
 #endif							/* GIT_URL_H */

@@ -184,22 +184,13 @@ END_TEST
 START_TEST(images)
 {
 	DockerImage image;
-	char		id[80];
 
 	assert_ok(docker_image_inspect(docker, base_image, &image, &err));
 	ck_assert_int_eq(strncmp(image.id, "sha256:", 7), 0);
 	ck_assert_ptr_nonnull(image.user);
 	ck_assert_ptr_nonnull(image.entrypoint);
 	ck_assert_ptr_nonnull(image.cmd);
-	ck_assert_ptr_nonnull(image.env);
-	strcpy(id, image.id);
 	docker_image_release(&image);
-
-	assert_ok(docker_image_tag(docker, id, REPOSITORY, "other", &err));
-	assert_ok(docker_image_inspect(docker, OTHER_TAG, &image, &err));
-	ck_assert_str_eq(image.id, id);
-	docker_image_release(&image);
-	assert_ok(docker_image_remove(docker, OTHER_TAG, &err));
 	ck_assert_int_eq(docker_image_remove(docker, OTHER_TAG, &err), UD_ENOENT);
 
 	ck_assert_int_eq(docker_image_inspect(docker, REPOSITORY "/none:such", &image, &err), UD_ENOENT);
@@ -254,7 +245,6 @@ START_TEST(build_succeeds)
 	};
 	DockerImage image;
 	char		id[80];
-	bool		found = false;
 
 	assert_ok(docker_build(docker, &request, NULL, id, &output, &err));
 	ck_assert_uint_gt(told, 0);
@@ -266,9 +256,6 @@ START_TEST(build_succeeds)
 	ck_assert_str_eq(image.entrypoint[1], "x y");
 	ck_assert_ptr_null(image.entrypoint[2]);
 	ck_assert_str_eq(image.cmd[0], "z");
-	for (char **entry = image.env; *entry != NULL; entry++)
-		found = found || strcmp(*entry, "A=b") == 0;
-	ck_assert(found);
 	docker_image_release(&image);
 	assert_ok(docker_image_remove(docker, BUILD_TAG, &err));
 }

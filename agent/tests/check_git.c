@@ -312,6 +312,17 @@ START_TEST(refused_urls)
 		ck_assert_msg(rc != 0 && err.reason == UD_REASON_PREP_REPO_REFUSED, "%s: %s %s", urls[i],
 					  ud_reason_text(err.reason), err.message);
 	}
+	/* A node that may dial private addresses still asks no cloud for keys. */
+	setup.allow_private = true;
+	for (size_t i = 0; i < 2; i++)
+	{
+		char		mirror[4096];
+		GitFetchResult result;
+		UdError		err;
+		int			rc = fetch_url(i == 0 ? "http://169.254.169.254/latest" : "http://[fe80::1]/x", commits[0], 20, mirror, &result, &err);
+
+		ck_assert_msg(rc != 0 && err.reason == UD_REASON_PREP_REPO_REFUSED, "%s", err.message);
+	}
 	ck_assert_int_eq(server_requests(&server), requests);
 }
 

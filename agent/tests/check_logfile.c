@@ -90,6 +90,34 @@ START_TEST(reads_runs_of_one_stream)
 
 END_TEST
 
+/* A far offset is reached, but not all in one call. */
+START_TEST(a_long_walk_is_spread_over_calls)
+{
+	UdBuf		out = {0};
+	uint8_t		stream;
+	int			calls = 1;
+
+	for (uint64_t offset = 0; offset < 10000; offset++)
+		put(offset, UD_LOG_STDOUT, "x");
+	while (logfile_read(&reader, 9999, 10, &out, &stream) == 0)
+	{
+		ck_assert(reader.unfinished);
+		calls++;
+	}
+	ck_assert_int_eq(calls, 3);
+	ck_assert_uint_eq(out.len, 1);
+	ck_assert_uint_eq(logfile_read(&reader, 10000, 10, &out, &stream), 0);
+	ck_assert(!reader.unfinished);
+	ud_buf_release(&out);
+	/* A file that cannot be read is no file that ends. */
+	close(reader.fd);
+	reader.fd = open("/", O_DIRECTORY);
+	ck_assert_uint_eq(logfile_read(&reader, 0, 10, &out, &stream), 0);
+	ck_assert(reader.unfinished);
+}
+
+END_TEST
+
 START_TEST(resumes_at_any_offset_and_limit)
 {
 	put(0, UD_LOG_STDOUT, "abc");
@@ -219,6 +247,7 @@ main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, reads_runs_of_one_stream);
+	tcase_add_test(tests, a_long_walk_is_spread_over_calls);
 	tcase_add_test(tests, resumes_at_any_offset_and_limit);
 	tcase_add_test(tests, sees_a_file_grow_by_halves);
 	tcase_add_test(tests, goes_back_in_a_large_file);

@@ -212,6 +212,7 @@ START_TEST(state_survives)
 	Fence		fence = {-5, 123456789012, 2};
 	Attempt    *attempt = attempt_add(&agent, &fence, "node \"x\"");
 	Attempt    *again = attempt_add(&agent, &fence, "");
+	char		gpu[] = "GPU-1";
 	StateRead	read;
 	UdBuf		text = {0};
 	UdError		err;
@@ -226,6 +227,9 @@ START_TEST(state_survives)
 	attempt->run_deadline_ns = 987654321;
 	attempt->stage_ms[1] = 4012;
 	strcpy(attempt->image_id, "sha256:abc");
+	attempt->spec = ud_calloc(1, sizeof(*attempt->spec));
+	attempt->spec->gpus = ud_calloc(2, sizeof(char *));
+	attempt->spec->gpus[0] = gpu;
 	state_write(attempt, &text);
 	ck_assert_int_eq(state_read_fence(text.data, text.len, &read, &err), 0);
 	ck_assert_int_eq(read.fence.incarnation, -5);
@@ -244,6 +248,9 @@ START_TEST(state_survives)
 	ck_assert_int_eq(again->stage_ms[0], -1);
 	ck_assert_int_eq(again->stage_ms[1], 4012);
 	ck_assert_str_eq(again->image_id, "sha256:abc");
+	ck_assert_ptr_null(again->spec);
+	ck_assert_str_eq(attempt_gpus(again)[0], "GPU-1");
+	ck_assert_ptr_null(attempt_gpus(again)[1]);
 	ck_assert_str_eq(attempt->name, "ffffffff-123456789012-2");
 	/* Cut anywhere it is refused, never half believed. */
 	for (size_t len = 1; len < text.len; len++)

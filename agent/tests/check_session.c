@@ -281,6 +281,15 @@ START_TEST(other_incarnations_and_nodes_are_held)
 	ck_assert_uint_eq(envelope.type, UD_MSG_AGENT_ERROR);
 	ck_assert_ptr_nonnull(memmem(body, envelope.body_bytes, "another incarnation", 19));
 	ck_assert_int_eq(agent.attempt_count, 2);
+	/* One that is here goes on when the server names it, also after this. */
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &ours, 0, 7, "{\"grace_s\":3}");
+	ck_assert(!second->held);
+	ck_assert_double_eq(second->grace_s, 3);
+	ck_assert_uint_eq(next(&body).type, UD_MSG_REPORT);
+	session_close(&session);
+	session_open(&session);
+	welcome();
+	ck_assert(!second->held);
 }
 
 END_TEST
@@ -317,6 +326,7 @@ START_TEST(only_our_beats_renew_leases)
 	UdControl	control;
 	UdBuf		bytes = {0};
 	UdEnvelope	beat;
+	int64_t		limit;
 
 	attempt->ran = true;
 	attempt->lease_s.set = true;
@@ -336,7 +346,8 @@ START_TEST(only_our_beats_renew_leases)
 	memcpy(&control, bytes.data, sizeof(control));
 	ck_assert_int_eq(control.deadline_boot_ns, agent.lease_base_ns + 40 * NS_PER_S);
 	ck_assert_int_le(agent.lease_base_ns, clock_boot_ns());
-	ck_assert_int_ge(data_alive_age_s(directory), 0);
+	ck_assert_int_ge(data_alive_age_s(directory, &limit), 0);
+	ck_assert_int_eq(limit, 60);
 	ud_buf_release(&bytes);
 }
 
@@ -468,6 +479,175 @@ START_TEST(random_frames_never_break_the_session)
 
 END_TEST
 
+/* A restart's window: the server has not been heard of yet. */
+START_TEST(before_the_welcome_deadlines_stay)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+	UdControl	control = {
+		.magic = UD_CONTROL_MAGIC,
+		.has_lease = 1,
+		.deadline_boot_ns = 123 * NS_PER_S,
+		.written_boot_ns = 100 * NS_PER_S,
+		.written_realtime_ns = 5000 * NS_PER_S,
+	};
+	UdControl	now;
+	UdBuf		bytes = {0};
+
+	strcpy(control.boot_id, clock_boot_id());
+	ck_assert_int_eq(data_make_attempt(&agent.data, attempt->name, &err), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, attempt->name, UD_RUN_CONTROL, &control, sizeof(control), &err), 0);
+	attempt->lease_s.set = true;
+	attempt->lease_s.value = 7200;
+	attempt->grace_s = 7;
+	attempt->intent = STOP_WANTED;
+	attempt_write_control(attempt);
+	ck_assert_int_eq(data_read_run(&agent.data, attempt->name, UD_RUN_CONTROL, 200, &bytes, &err), 0);
+	ck_assert_uint_eq(bytes.len, sizeof(now));
+	memcpy(&now, bytes.data, sizeof(now));
+	control.stop_announced = 1;
+	control.grace_s = 7;
+	ck_assert_mem_eq(&now, &control, sizeof(now));
+	ud_buf_release(&bytes);
+}
+
+END_TEST
+
+START_TEST(an_unknown_attempt_without_spec_is_lost)
+{
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	Fence		fence = {INCARNATION, 9, 1};
+
+	welcome();
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &fence, 0, 5, "{\"lease_s\":60,\"spec\":null}");
+	envelope = next(&body);
+	ck_assert_uint_eq(envelope.type, UD_MSG_REPORT);
+	ck_assert_uint_eq(envelope.state, UD_ATTEMPT_LOST);
+	ck_assert_ptr_nonnull(memmem(body, envelope.body_bytes, "node.container_gone", 19));
+	/* Its worker waits for the answer. */
+	agent_lock(&agent);
+	atomic_store(&agent.exiting, true);
+	pthread_cond_broadcast(&agent.changed);
+	while (agent.worker_count > 0)
+		agent_wait_changed(&agent, 1000);
+	agent_unlock(&agent);
+}
+
+END_TEST
+
+START_TEST(what_was_removed_is_not_begun_again)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
+	Fence		fence = attempt->fence;
+
+	welcome();
+	agent_lock(&agent);
+	attempt->gone = true;
+	agent_unlock(&agent);
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &fence, 0, 5, "{\"spec\":null}");
+	ck_assert_int_eq(agent.attempt_count, 0);
+}
+
+END_TEST
+
+START_TEST(a_log_nobody_wants_is_given_up)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
+	const uint8_t *body;
+
+	write_log(attempt, 9000);
+	attempt->ended = true;
+	welcome();
+	next(&body);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_SUCCEEDED, UD_FLAG_REMOVE, &attempt->fence, 1, 0, "");
+	for (int i = 0; i < 4; i++)
+	{
+		UdEnvelope	envelope = next(&body);
+
+		ck_assert(!attempt->remove_now);
+		ck_assert_uint_eq(envelope.type, UD_MSG_LOG);
+		ck_assert_int_eq(envelope.value, 0);
+		deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 65536, 3000, "");
+		if (i == 3)
+			break;
+		ck_assert_int_eq(next(&body).value, 3000);
+		deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 65536, 3000, "");
+		/* Silence makes it ask again, but is no answer. */
+		attempt->log.last_ack_ns -= 100 * NS_PER_S;
+	}
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert(attempt->remove_now);
+}
+
+END_TEST
+
+/* The file's number, and that it holds one byte c. */
+static ino_t
+number_of(const char *name, char c)
+{
+	UdBuf		bytes = {0};
+	char		path[200];
+	struct stat info;
+
+	ck_assert_int_eq(data_read_run(&agent.data, name, "control", 10, &bytes, &err), 0);
+	ck_assert_uint_eq(bytes.len, 1);
+	ck_assert_int_eq(bytes.data[0], c);
+	ud_buf_release(&bytes);
+	snprintf(path, sizeof(path), "%s/run/%s/control", directory, name);
+	ck_assert_int_eq(lstat(path, &info), 0);
+	ck_assert(S_ISREG(info.st_mode));
+	return info.st_ino;
+}
+
+START_TEST(control_needs_no_new_block)
+{
+	const char *name = "00000000-1-1";
+	char		path[200];
+	char		spare[200];
+	char		victim[200];
+	struct stat info;
+	ino_t		first;
+	ino_t		second;
+
+	ck_assert_int_eq(data_make_attempt(&agent.data, name, &err), 0);
+	snprintf(path, sizeof(path), "%s/run/%s/control", directory, name);
+	snprintf(spare, sizeof(spare), "%s/run/%s/.control.spare", directory, name);
+	snprintf(victim, sizeof(victim), "%s/victim", directory);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "a", 1, &err), 0);
+	first = number_of(name, 'a');
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "b", 1, &err), 0);
+	second = number_of(name, 'b');
+	ck_assert_uint_ne(first, second);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "c", 1, &err), 0);
+	ck_assert_uint_eq(number_of(name, 'c'), first);
+	/* The task removes what it can, or puts something else there. */
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "d", 1, &err), 0);
+	number_of(name, 'd');
+	ck_assert_int_eq(close(open(victim, O_WRONLY | O_CREAT, 0600)), 0);
+	ck_assert_int_eq(unlink(spare), 0);
+	ck_assert_int_eq(symlink(victim, spare), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "e", 1, &err), 0);
+	number_of(name, 'e');
+	ck_assert_int_eq(unlink(spare), 0);
+	ck_assert_int_eq(truncate(victim, 1), 0);
+	ck_assert_int_eq(link(victim, spare), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "f", 1, &err), 0);
+	number_of(name, 'f');
+	ck_assert_int_eq(stat(victim, &info), 0);
+	ck_assert_uint_eq(info.st_nlink, 1);
+	ck_assert_int_eq(unlink(spare), 0);
+	ck_assert_int_eq(mkfifo(spare, 0600), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "g", 1, &err), 0);
+	number_of(name, 'g');
+	ck_assert_int_eq(unlink(spare), 0);
+	ck_assert_int_eq(mkdir(spare, 0700), 0);
+	ck_assert_int_eq(data_update_run(&agent.data, name, "control", "h", 1, &err), 0);
+	number_of(name, 'h');
+}
+
+END_TEST
+
 START_TEST(hostile_run_directories)
 {
 	const char *name = "00000000-1-1";
@@ -576,6 +756,11 @@ main(void)
 	tcase_add_test(tests, only_our_beats_renew_leases);
 	tcase_add_test(tests, logs_ask_first_and_keep_to_the_credit);
 	tcase_add_test(tests, removed_when_result_and_log_are_acknowledged);
+	tcase_add_test(tests, before_the_welcome_deadlines_stay);
+	tcase_add_test(tests, an_unknown_attempt_without_spec_is_lost);
+	tcase_add_test(tests, what_was_removed_is_not_begun_again);
+	tcase_add_test(tests, a_log_nobody_wants_is_given_up);
+	tcase_add_test(tests, control_needs_no_new_block);
 	tcase_add_loop_test(tests, random_frames_never_break_the_session, 0, 20);
 	tcase_add_test(tests, hostile_run_directories);
 	tcase_add_test(tests, trees_of_any_depth_are_removed);

@@ -415,6 +415,37 @@ START_TEST(agent_that_does_not_read)
 
 END_TEST
 
+/* The answers to one frame are the last straw, while that frame is read. */
+START_TEST(closed_while_its_frame_is_read)
+{
+	static uint8_t body[UD_BODY_BYTES_MAX];
+	UdHeader	header = {0};
+	UdEnvelope	envelope = {0};
+
+	open_session();
+	envelope.type = UD_MSG_DESIRED;
+	envelope.body_bytes = UD_BODY_BYTES_MAX;
+	while (conn->out.len <= 32 * 1024 * 1024)
+		conn_send(conn, &envelope, body);
+	ck_assert_int_eq(conn->state, CONN_OPEN);
+	for (int i = 0; i < 100; i++)
+		add(100, 0, 0, 1000);
+	add(UD_MSG_BEAT, 0, 0, 2);
+	header.version = UD_PROTOCOL_VERSION;
+	header.message_count = (uint16_t) frame_count;
+	header.frame_bytes = (uint32_t) frame_len;
+	header.session = 77;
+	ud_header_write(frame, &header);
+	conn_receive(conn, frame, 500, true, false, true);
+	conn_receive(conn, frame + 500, frame_len - 500, false, true, true);
+	ck_assert_int_eq(conn->state, CONN_CLOSING);
+	ck_assert_int_eq(conn->close_code, UD_CLOSE_OVERLOADED);
+	ck_assert(relay_is_empty(&bridge.relay));
+	ck_assert_ptr_null(conn->in.data);
+}
+
+END_TEST
+
 START_TEST(fragments_text_and_size)
 {
 	size_t		len;
@@ -533,6 +564,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, suspects_go_alone);
 	tcase_add_test(tcase, frames_out);
 	tcase_add_test(tcase, agent_that_does_not_read);
+	tcase_add_test(tcase, closed_while_its_frame_is_read);
 	tcase_add_test(tcase, fragments_text_and_size);
 	tcase_add_test(tcase, time_limits);
 	tcase_add_test(tcase, revoked_tokens);

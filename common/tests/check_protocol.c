@@ -92,6 +92,7 @@ START_TEST(a_frame_comes_back_as_it_was)
 	ck_assert_int_eq(ud_frame_next(&reader, &e, &body), 0);
 	ud_buf_release(&frame);
 }
+
 END_TEST
 
 START_TEST(integers_are_little_endian)
@@ -110,6 +111,7 @@ START_TEST(integers_are_little_endian)
 	for (int i = 2; i < UD_HEADER_BYTES; i++)
 		ck_assert_uint_eq(bytes[i], i - 1);
 }
+
 END_TEST
 
 /* Every length at which a frame may be cut, and every wrong length it may claim. */
@@ -139,6 +141,7 @@ START_TEST(a_cut_frame_is_refused)
 	}
 	ud_buf_release(&frame);
 }
+
 END_TEST
 
 START_TEST(a_lying_frame_is_refused)
@@ -168,6 +171,7 @@ START_TEST(a_lying_frame_is_refused)
 	ck_assert_int_eq(count_messages(frame.data, frame.len), -1);
 	ud_buf_release(&frame);
 }
+
 END_TEST
 
 START_TEST(names_and_numbers_agree)
@@ -181,6 +185,7 @@ START_TEST(names_and_numbers_agree)
 	for (int state = UD_ATTEMPT_ASSIGNED; state <= UD_ATTEMPT_REJECTED; state++)
 		ck_assert_int_eq(ud_attempt_state_number(ud_attempt_state_name(state)), state);
 }
+
 END_TEST
 
 START_TEST(reasons_are_a_closed_list)
@@ -208,6 +213,7 @@ START_TEST(reasons_are_a_closed_list)
 	ck_assert_int_eq(ud_reason_is_retryable(UD_REASON_NODE_LEASE_OVER), 1);
 	ck_assert_int_eq(ud_reason_counts(UD_REASON_RUN_EXIT_CODE), 1);
 }
+
 END_TEST
 
 START_TEST(a_buffer_keeps_what_is_put_in)
@@ -225,6 +231,7 @@ START_TEST(a_buffer_keeps_what_is_put_in)
 	ud_buf_release(&buf);
 	ck_assert_ptr_null(buf.data);
 }
+
 END_TEST
 
 START_TEST(an_error_fits_its_place)
@@ -240,6 +247,7 @@ START_TEST(an_error_fits_its_place)
 	ck_assert_uint_eq(strlen(err.message), sizeof(err.message) - 1);
 	ck_assert_int_eq(ud_error(NULL, UD_EINVAL, 0, "nobody listens"), UD_EINVAL);
 }
+
 END_TEST
 
 int

@@ -22,7 +22,7 @@
 #include "common/buf.h"
 #include "common/protocol.h"
 #include "common/run_files.h"
-#include "init/clocks.h"
+#include "common/clock.h"
 #include "init/control.h"
 
 static char run_dir[64];

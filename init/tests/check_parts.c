@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "init/clocks.h"
+#include "common/clock.h"
 #include "init/control.h"
 #include "init/exit_file.h"
 #include "init/log_file.h"

@@ -73,7 +73,7 @@ START_TEST(limits)
 END_TEST
 
 static bool
-is_private(const char *text)
+judge(const char *text, bool (*is) (const struct sockaddr *address))
 {
 	struct sockaddr_in v4 = {
 		.sin_family = AF_INET,
@@ -83,10 +83,37 @@ is_private(const char *text)
 	};
 
 	if (inet_pton(AF_INET, text, &v4.sin_addr) == 1)
-		return address_is_private((struct sockaddr *) &v4);
+		return is((struct sockaddr *) &v4);
 	ck_assert_msg(inet_pton(AF_INET6, text, &v6.sin6_addr) == 1, "%s", text);
-	return address_is_private((struct sockaddr *) &v6);
+	return is((struct sockaddr *) &v6);
 }
+
+static bool
+is_private(const char *text)
+{
+	return judge(text, address_is_private);
+}
+
+START_TEST(forbidden_addresses)
+{
+	static const char *const forbidden[] = {
+		"169.254.0.1", "169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1",
+		"fe80::1", "febf::1", "fd00:ec2::254", "168.63.129.16", "100.100.100.200",
+	};
+	static const char *const allowed[] = {
+		"127.0.0.1", "::1", "10.0.0.1", "192.168.0.1", "fd00::1", "169.253.0.1", "100.100.100.201", "1.1.1.1",
+	};
+
+	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+	{
+		ck_assert_msg(judge(forbidden[i], address_is_forbidden), "%s passes", forbidden[i]);
+		ck_assert_msg(is_private(forbidden[i]), "%s is public", forbidden[i]);
+	}
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		ck_assert_msg(!judge(allowed[i], address_is_forbidden), "%s is refused", allowed[i]);
+}
+
+END_TEST
 
 START_TEST(addresses)
 {
@@ -124,6 +151,7 @@ main(void)
 	tcase_add_loop_test(tests, is_refused, 0, (int) (sizeof(refused) / sizeof(refused[0])));
 	tcase_add_test(tests, limits);
 	tcase_add_test(tests, addresses);
+	tcase_add_test(tests, forbidden_addresses);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
