@@ -113,6 +113,29 @@ wait_for_output(void)
 	ck_abort_msg("no output came");
 }
 
+/* Wait until the program has printed text, which stands in one record. */
+static void
+wait_for_text(const char *text)
+{
+	char		bytes[8192];
+
+	for (int i = 0; i < 1000; i++)
+	{
+		FILE	   *file = fopen(run_path("log"), "rb");
+		size_t		len = 0;
+
+		if (file != NULL)
+		{
+			len = fread(bytes, 1, sizeof(bytes), file);
+			fclose(file);
+		}
+		if (memmem(bytes, len, text, strlen(text)) != NULL)
+			return;
+		sleep_ms(10);
+	}
+	ck_abort_msg("\"%s\" was not printed", text);
+}
+
 static void
 read_log(void)
 {
@@ -369,9 +392,9 @@ START_TEST(signals_are_forwarded)
 	start_shell("trap 'echo usr1' USR1; trap 'echo hup' HUP; trap 'exit 5' USR2; echo up; while :; do sleep 0.02; done");
 	wait_for_output();
 	kill(init_pid, SIGUSR1);
-	sleep_ms(100);
+	wait_for_text("usr1\n");
 	kill(init_pid, SIGHUP);
-	sleep_ms(100);
+	wait_for_text("hup\n");
 	kill(init_pid, SIGUSR2);
 	ck_assert_int_eq(finish_init(), 5);
 	assert_text(streams[UD_LOG_STDOUT], "up\nusr1\nhup\n");
