@@ -213,6 +213,8 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 		case UD_ATTEMPT_REJECTED:
 			return UD_REASON_NODE_REJECTED;
 		default:
+			if (report != NULL && report->oom)
+				return UD_REASON_RUN_OOM;
 			return report != NULL && report->has_exit_code ? UD_REASON_RUN_EXIT_CODE : UD_REASON_NODE_AGENT_ERROR;
 	}
 }

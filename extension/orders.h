@@ -9,7 +9,7 @@
 
 /*
  * Send the whole desired state of a node to a new session: desired_full and
- * its desired messages.  welcome_rev is the revision of it all.
+ * its desired messages.  rev is the revision of it all, count how many attempts there are.
  */
 extern void unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, int64 session, int64 rev, int count);
 

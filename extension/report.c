@@ -104,10 +104,7 @@ take_stage(ParseState *state, const char *token, JsonTokenType type)
 		if (!parse_int64(token, type, 0, PG_INT32_MAX, &value))
 			state->error = "stage_ms holds something else than milliseconds";
 		else
-		{
 			state->report->stage_ms[i] = (int32) value;
-			state->report->has_stages = true;
-		}
 	}
 }
 

@@ -16,7 +16,6 @@ typedef struct UnideskReport
 	int32		exit_code;
 	bool		oom;
 	int			reason;			/* UdReason, 0 when absent */
-	bool		has_stages;
 	int32		stage_ms[UNIDESK_STAGES];	/* -1 for a stage not passed */
 	int64		log_end;		/* -1 when absent */
 	bytea	   *image_id;		/* the hash's bytes, NULL when absent */
