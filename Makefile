@@ -23,7 +23,7 @@ help:
 	@echo 'make               build everything (DEVELOPER=1: warnings are errors, V=1: show commands)'
 	@echo 'make check         all tests; ends with the number passed and failed'
 	@echo 'make check-quick   those without an engine, within 90 s'
-	@echo 'make check-units check-regress check-isolation check-system check-exports   one suite'
+	@echo 'make check-SUITE  one suite: check-units, check-regress, check-path, ...;  check-system: those with an engine'
 	@echo 'make asan          unit tests built with the address and undefined-behaviour sanitizers'
 	@echo 'make lint          static analysis of C and shell'
 	@echo 'make indent        bring C into layout;  make indent-check  only look'
@@ -37,17 +37,27 @@ help:
 packages:
 	@tools/packages.sh check
 
+# tools/check.sh says what each is; make check-SUITE runs one.
+QUICK_SUITES  := exports units regress isolation
+SYSTEM_SUITES := \
+	restore \
+	path \
+	lease \
+	pg17 \
+	demo
+
 check: packages
-	+@tools/check.sh build exports units regress isolation cost restore path lease pg17 demo
+	+@tools/check.sh build $(QUICK_SUITES) cost $(SYSTEM_SUITES)
 
 check-quick: packages
-	+@tools/check.sh build exports units regress isolation
-
-check-units check-regress check-isolation check-exports check-cost check-restore check-path check-lease check-pg17 check-demo: check-%:
-	+@tools/check.sh build $*
+	+@tools/check.sh build $(QUICK_SUITES)
 
 check-system: packages
-	+@tools/check.sh build path lease pg17 demo
+	+@tools/check.sh build $(SYSTEM_SUITES)
+
+CHECK_SUITES := $(addprefix check-,$(QUICK_SUITES) cost $(SYSTEM_SUITES))
+$(CHECK_SUITES): check-%:
+	+@tools/check.sh build $*
 
 # What tools/check.sh calls: every folder's own unit tests, also after one fails.
 units: programs
@@ -90,6 +100,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-units \
-        check-regress check-isolation check-exports check-cost check-restore check-path check-demo check-system \
+.PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-system $(CHECK_SUITES) \
         units asan lint indent indent-check demo demo-down install clean

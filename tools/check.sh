@@ -27,6 +27,8 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 cd "$ROOT" || exit 1
 # shellcheck source=tools/results.sh
 . tools/results.sh
+# shellcheck source=tests/system/engine.sh
+. tests/system/engine.sh
 
 count() { grep -c "^$1 " "$CHECK_RESULTS" 2>/dev/null || true; }
 
@@ -65,10 +67,12 @@ run_suite()
 			done
 			return "$status"
 			;;
-		restore | path | lease | demo | pg17) "tests/system/$1.sh" ;;
 		*)
-			echo "check.sh: no such suite: $1" >&2
-			return 2
+			if [ ! -x "tests/system/$1.sh" ]; then
+				echo "check.sh: no such suite: $1" >&2
+				return 2
+			fi
+			"tests/system/$1.sh"
 			;;
 	esac
 }
@@ -77,14 +81,11 @@ run_suite()
 trap 'exit 130' INT TERM
 
 # With the system tests an engine is there from the start, so that the units
-# find it too; where none ran, the one that is started is stopped at the end.
+# find it too.
 case " $* " in
 	*' path '* | *' demo '*)
-		if ! timeout 10 docker version >/dev/null 2>&1; then
-			trap 'docker/engine.sh stop' EXIT
-			tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null ||
-				result_not_ok check 'no engine'
-		fi
+		trap engine_leave EXIT
+		engine_enter || result_not_ok check 'no engine'
 		;;
 esac
 timings=()

@@ -5,8 +5,7 @@
 #	  itself, although the agent cannot do anything; then, and not before, it is
 #	  lost and runs again; what the stale attempt left is removed.
 #
-# An engine is started where none runs, and then stopped again.  Needs root.
-# Logs: build/lease.
+# Needs root.  Logs: build/lease.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
@@ -18,20 +17,13 @@ failed=0
 check() { expect lease "$@" || failed=1; }
 
 if [ -z "${PG_ROOT:-}" ]; then
-	[ "$(id -u)" -eq 0 ] || { echo 'lease.sh: needs root, because the agent hands files to other users' >&2; exit 1; }
-	rm -rf "$out"
-	mkdir -p "$out"
-	engine_was_there=yes
-	timeout 10 docker version >/dev/null 2>&1 || engine_was_there=no
-	tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null || exit 1
-	status=0
+	# shellcheck source=tests/system/engine.sh
+	. tests/system/engine.sh
 	# A lease of at least 6 + 1 + 2 s; the node ends the task 2 s early.
-	tools/private_pg.sh --keep-log "$out/server.log" \
+	run_beside_server lease \
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=6s --set unidesk.session_silent_after=3s \
 		--set unidesk.lease_margin=2s --set unidesk.agent_lease_margin=2s --set unidesk.report_repeat=1s \
-		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB -- "$0" || status=$?
-	[ "$engine_was_there" = yes ] || docker/engine.sh stop
-	exit "$status"
+		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB
 fi
 
 # shellcheck source=tests/system/host_platform.sh

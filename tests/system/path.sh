@@ -5,8 +5,7 @@
 #	  PostgreSQL, the bridge and the agent as programs, the engine, and a git
 #	  server; then everything that can die is killed while a task runs.
 #
-# An engine is started where none runs, and then stopped again.  Needs root:
-# the agent hands files to the users of images.  Logs: build/path.
+# Needs root: the agent hands files to the users of images.  Logs: build/path.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
@@ -20,24 +19,13 @@ check() { expect path "$@" || failed=1; }
 # ---- outside: engine, base image, server -----------------------------------
 
 if [ -z "${PG_ROOT:-}" ]; then
-	if [ "$(id -u)" -ne 0 ]; then
-		echo 'path.sh: needs root, because the agent hands files to other users' >&2
-		exit 1
-	fi
-	rm -rf "$out"
-	mkdir -p "$out"
-	engine_was_there=yes
-	timeout 10 docker version >/dev/null 2>&1 || engine_was_there=no
-	tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null || exit 1
-	status=0
-	tools/private_pg.sh --keep-log "$out/server.log" \
+	# shellcheck source=tests/system/engine.sh
+	. tests/system/engine.sh
+	run_beside_server path \
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=8s \
 		--set unidesk.bridge_silent_after=25s --set unidesk.session_silent_after=4s \
 		--set unidesk.report_repeat=1s --set unidesk.retry_backoff=1s \
-		--set unidesk.disk_floor=64MB --set unidesk.grace=5s \
-		-- "$0" || status=$?
-	[ "$engine_was_there" = yes ] || docker/engine.sh stop
-	exit "$status"
+		--set unidesk.disk_floor=64MB --set unidesk.grace=5s
 fi
 
 # ---- inside ----------------------------------------------------------------

@@ -4,7 +4,7 @@
 #	  The extension's SQL tests on PostgreSQL 17 in Debian trixie, as a stage
 #	  of an image build: docker/regress/Dockerfile.
 #
-# An engine is started where none runs, and then stopped again.
+# As root, or a member of docker.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
@@ -14,19 +14,19 @@ cd "$ROOT" || exit 1
 name=unidesk-check-$$
 out=$ROOT/build/pg17.log
 mkdir -p build
-engine_was_there=yes
-timeout 10 docker version >/dev/null 2>&1 || engine_was_there=no
+# shellcheck source=tests/system/engine.sh
+. tests/system/engine.sh
 
 finish()
 {
 	trap - EXIT
 	docker image rm "$name/regress" "$name/build" >/dev/null 2>&1
-	[ "$engine_was_there" = yes ] || docker/engine.sh stop
+	engine_leave
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null || exit 1
+engine_enter || exit 1
 export DOCKER_BUILDKIT=0
 status=0
 {
