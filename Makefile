@@ -43,6 +43,7 @@ SYSTEM_SUITES := \
 	restore \
 	path \
 	lease \
+	fleet \
 	pg17 \
 	demo
 

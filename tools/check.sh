@@ -16,6 +16,7 @@
 #	restore     tests/system/restore.sh: dump, restore, go on
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long
+#	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
 #	demo        tests/system/demo.sh: make demo, twice, and make demo-down
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #

@@ -1,19 +1,20 @@
 #!/usr/bin/perl
 #
-# git_server.pl ROOT
+# git_server.pl ROOT [ADDRESS]
 #	  Git over smart HTTP for the tests: `git http-backend` behind the smallest
-#	  server that can call it.  Prints its port on 127.0.0.1, then serves the
-#	  repositories below ROOT until it is killed.  One child per connection.
+#	  server that can call it.  Prints its port on ADDRESS (127.0.0.1), then
+#	  serves the repositories below ROOT until it is killed.  One child per connection.
 #
 # Perl, because git depends on it: it is everywhere these tests can run.
 use strict;
 use warnings;
 use IO::Socket::INET;
 
-my $root = shift or die "usage: git_server.pl ROOT\n";
+my $root = shift or die "usage: git_server.pl ROOT [ADDRESS]\n";
+my $address = shift // '127.0.0.1';
 $SIG{CHLD} = 'IGNORE';
 my $server = IO::Socket::INET->new(
-	LocalAddr => '127.0.0.1', LocalPort => 0, Proto => 'tcp', Listen => 64, ReuseAddr => 1)
+	LocalAddr => $address, LocalPort => 0, Proto => 'tcp', Listen => 64, ReuseAddr => 1)
 	or die "git_server.pl: could not listen: $!\n";
 $| = 1;
 print $server->sockport, "\n";

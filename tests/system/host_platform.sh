@@ -17,6 +17,8 @@
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-path.XXXXXX")
 git_pid='' bridge_pid='' agent_pid=''
+# The address that the bridge and the git server are reached at.
+listen_on=127.0.0.1
 incarnation=none
 # Built images are kept by project: one of this run's own.
 project=path-$$
@@ -45,21 +47,23 @@ sql_user() { psql -U ada "$@"; }
 
 same() { [ "$1" = "$2" ] || { printf '  wanted "%s", got "%s"\n' "$1" "$2"; return 1; }; }
 
+# The caller of either may say more: $bridge_name, and for an agent $token and
+# $data (files of its own), $site (a label) and $agent_on (a command before it).
 start_bridge()
 {
 	UNIDESK_DATABASE="host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=unidesk_bridge" \
-		UNIDESK_LISTEN=127.0.0.1:$port UNIDESK_BRIDGE_NAME=path \
+		UNIDESK_LISTEN=$listen_on:$port UNIDESK_BRIDGE_NAME=${bridge_name:-path} \
 		build/release/bridge/unidesk-bridge >>"$out/bridge.log" 2>&1 &
 	bridge_pid=$!
 }
 
 start_agent()
 {
-	UNIDESK_URL=ws://127.0.0.1:$port/agent UNIDESK_TOKEN_FILE=$work/token \
-		UNIDESK_DATA=$work/data UNIDESK_DATA_HOST=$work/data \
+	UNIDESK_URL=ws://$listen_on:$port/agent UNIDESK_TOKEN_FILE=${token:-$work/token} \
+		UNIDESK_DATA=${data:-$work/data} UNIDESK_DATA_HOST=${data:-$work/data} \
 		UNIDESK_INIT=$ROOT/build/release/init/unidesk-init UNIDESK_GIT=$work/bin/unidesk-git \
-		UNIDESK_GIT_UID=$git_uid UNIDESK_ALLOW_PRIVATE_GIT=1 UNIDESK_LABELS=site=path \
-		build/release/agent/unidesk-agent >>"$out/agent.log" 2>&1 &
+		UNIDESK_GIT_UID=$git_uid UNIDESK_ALLOW_PRIVATE_GIT=1 UNIDESK_LABELS=site=${site:-path} \
+		${agent_on:-} build/release/agent/unidesk-agent >>"$out/agent.log" 2>&1 &
 	agent_pid=$!
 }
 
@@ -97,13 +101,14 @@ commit()
 }
 
 # submit SCRIPT [ARGUMENT=>VALUE, ...]: a shell script as the command; its id.
+# It gets $task_cpus, 0.1 CPUs unless that is set.
 submit()
 {
 	sql_user -v script="$1" -v code="$code" -v env="$environment" -v code_url="$url/code.git" \
 		-v env_url="$url/env.git" <<-SQL
 		SELECT unidesk.submit_task(project => '$project', code_repo_url => :'code_url', code_commit_id => :'code',
 			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => 'env/Dockerfile',
-			command => ARRAY['sh', '-c', :'script'], cpus => 0.1, memory => 67108864${2:+, $2});
+			command => ARRAY['sh', '-c', :'script'], cpus => ${task_cpus:-0.1}, memory => 67108864${2:+, $2});
 	SQL
 }
 
@@ -165,10 +170,10 @@ platform_set_up()
 	git_uid=$(id -u nobody)
 	port=$(free_port)
 
-	tests/system/git_server.pl "$work/git" >"$work/git_port" 2>"$out/git.log" &
+	tests/system/git_server.pl "$work/git" "$listen_on" >"$work/git_port" 2>"$out/git.log" &
 	git_pid=$!
 	within 5 test -s "$work/git_port"
-	url=http://127.0.0.1:$(cat "$work/git_port")
+	url=http://$listen_on:$(cat "$work/git_port")
 
 	echo 'hello from the code' >"$work/code/hello"
 	# The image is this run's own, so that it can be removed with it.
