@@ -24,6 +24,7 @@ help:
 	@echo 'make check         all tests; ends with the number passed and failed'
 	@echo 'make check-quick   those without an engine, within 90 s'
 	@echo 'make check-SUITE  one suite: check-units, check-regress, check-path, ...;  check-system: those with an engine'
+	@echo 'make check-clean   the README on a bare Debian, in a file system and network of its own; as root'
 	@echo 'make asan          unit tests built with the address and undefined-behaviour sanitizers'
 	@echo 'make lint          static analysis of C and shell'
 	@echo 'make indent        bring C into layout;  make indent-check  only look'
@@ -55,6 +56,10 @@ check-quick: packages
 
 check-system: packages
 	+@tools/check.sh build $(SYSTEM_SUITES)
+
+# README's commands on a bare Debian; RELEASE=trixie for the other one.
+check-clean:
+	@tools/check_clean.sh $(RELEASE)
 
 CHECK_SUITES := $(addprefix check-,$(QUICK_SUITES) cost $(SYSTEM_SUITES))
 $(CHECK_SUITES): check-%:
@@ -101,5 +106,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-system $(CHECK_SUITES) \
+.PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-system check-clean $(CHECK_SUITES) \
         units asan lint indent indent-check demo demo-down install clean

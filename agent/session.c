@@ -346,6 +346,12 @@ session_bury(void *arg, const Attempt *attempt)
 {
 	Session    *session = arg;
 
+	/*
+	 * What was ordered away ended without a report of ours: that nothing of
+	 * it is left is news to the server, which may still keep its resources.
+	 */
+	if (attempt->discard)
+		session->inventory_due = true;
 	session->tombs[session->tomb_count % SESSION_TOMBS] = attempt->fence;
 	session->tomb_count++;
 	/* Keep the ring's place right when the counter would wrap. */
@@ -378,6 +384,11 @@ session_tick(Session *session)
 		session_queue(session, UD_MSG_BEAT, NULL, session->beat_sequence, session->last_rev, &body);
 	}
 	agent_unlock(agent);
+	if (session->welcomed && session->inventory_due)
+	{
+		session->inventory_due = false;
+		session_send_inventory(session);
+	}
 }
 
 /* Move queued messages into the frame, as many as fit. */

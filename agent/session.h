@@ -36,6 +36,7 @@ typedef struct Session
 	size_t		log_turn;		/* whose log is first in the next frame */
 	Fence		tombs[SESSION_TOMBS];	/* attempts removed since the start */
 	uint32_t	tomb_count;
+	bool		inventory_due;
 } Session;
 
 extern void session_init(Session *session, Agent *agent);

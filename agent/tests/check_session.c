@@ -550,6 +550,30 @@ START_TEST(what_was_removed_is_not_begun_again)
 
 END_TEST
 
+/* The server frees what an attempt held when it hears that it is gone. */
+START_TEST(what_was_ordered_away_is_told_when_gone)
+{
+	const uint8_t *body;
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+	Fence		fence = attempt->fence;
+
+	welcome();
+	session.next_beat_ns = INT64_MAX;
+	next(&body);
+	deliver(UD_MSG_DESIRED, UD_WANT_REMOVE, 0, &fence, 0, 0, "");
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	agent_lock(&agent);
+	attempt->gone = true;
+	agent_unlock(&agent);
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, UD_MSG_INVENTORY);
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
 START_TEST(a_log_nobody_wants_is_given_up)
 {
 	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
@@ -759,6 +783,7 @@ main(void)
 	tcase_add_test(tests, before_the_welcome_deadlines_stay);
 	tcase_add_test(tests, an_unknown_attempt_without_spec_is_lost);
 	tcase_add_test(tests, what_was_removed_is_not_begun_again);
+	tcase_add_test(tests, what_was_ordered_away_is_told_when_gone);
 	tcase_add_test(tests, a_log_nobody_wants_is_given_up);
 	tcase_add_test(tests, control_needs_no_new_block);
 	tcase_add_loop_test(tests, random_frames_never_break_the_session, 0, 20);
