@@ -13,27 +13,35 @@ readonly ENGINE_STARTED_BY_TESTS=/run/unidesk-check.engine
 # The engine and the base image are there until engine_leave.
 engine_enter()
 {
-	# Only root can start an engine, so only root has one to stop.
+	# Only root can start an engine, so only root has one to stop.  Lock 9 is
+	# for starting and stopping, lock 8 is shared by those who use it.
 	if [ "$(id -u)" -eq 0 ]; then
-		exec 9>/run/unidesk-check.lock
+		exec 8>/run/unidesk-check.users 9>/run/unidesk-check.lock
 		flock 9
 	fi
 	tools/packages.sh demo || return
 	if ! timeout 10 docker version >/dev/null 2>&1; then
-		docker/engine.sh start || return
+		docker/engine.sh start 8>&- || return
 		touch "$ENGINE_STARTED_BY_TESTS"
 	fi
 	docker/base.sh >/dev/null || return
-	[ "$(id -u)" -ne 0 ] || flock -s 9
+	if [ "$(id -u)" -eq 0 ]; then
+		flock -s 8
+		flock -u 9
+	fi
 }
 
 engine_leave()
 {
-	if [ -e "$ENGINE_STARTED_BY_TESTS" ] && flock -n 9 && [ -z "$(docker ps -q)" ]; then
+	[ "$(id -u)" -eq 0 ] || return 0
+	flock 9
+	flock -u 8
+	if [ -e "$ENGINE_STARTED_BY_TESTS" ] && flock -n 8 && [ -z "$(docker ps -q)" ]; then
 		rm -f "$ENGINE_STARTED_BY_TESTS"
 		docker/engine.sh stop
 	fi
-	if [ "$(id -u)" -eq 0 ]; then flock -u 9; fi
+	flock -u 8
+	flock -u 9
 }
 
 # The agent hands files to the users of images, which takes root.  Who may use

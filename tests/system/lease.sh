@@ -40,7 +40,7 @@ runs_not() { ! runs; }
 # Prints what tells a second run from the first, and ends by itself only there.
 task=$(submit 'echo attempt $UNIDESK_ATTEMPT; [ $UNIDESK_ATTEMPT -gt 1 ] || exec sleep 600' "lease => '14 s', grace => '1 s'")
 within 60 logged "$task" 'attempt 1' || exit 1
-container=$(docker ps -q --filter "label=unidesk.task=$task")
+container=$(docker ps -q --filter "label=unidesk.task=$task" --filter "label=unidesk.incarnation=$incarnation")
 check 'its container runs' runs
 
 # The agent is stopped: nobody can renew the lease, nor stop anything.
