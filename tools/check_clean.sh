@@ -29,12 +29,18 @@ link=uc$((RANDOM % 10000))
 net=198.19.$((RANDOM % 256)).$((RANDOM % 64 * 4))
 gateway=${net%.*}.$((${net##*.} + 1))
 address=${net%.*}.$((${net##*.} + 2))
+machine_pid=
 
 finish()
 {
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
+	# Everything in there dies with it.
+	if [ -n "$machine_pid" ]; then
+		kill -9 "$machine_pid"
+		wait "$machine_pid"
+	fi 2>/dev/null
 	iptables -w -t nat -D POSTROUTING -s "$net/30" -j MASQUERADE 2>/dev/null
 	iptables -w -D FORWARD -i "$link" -j ACCEPT 2>/dev/null
 	iptables -w -D FORWARD -o "$link" -j ACCEPT 2>/dev/null
@@ -88,7 +94,6 @@ network_up
 
 # A root of its own, so that nothing of this machine is reachable from there.
 # Devices and control groups are the kernel's and are shared.
-status=0
 # shellcheck disable=SC2016 # expanded by the shell inside
 nsenter --net="/run/netns/$name" unshare --mount --pid --fork --kill-child --propagation private bash -c '
 	set -e
@@ -105,7 +110,11 @@ nsenter --net="/run/netns/$name" unshare --mount --pid --fork --kill-child --pro
 	umount -l /old
 	cd /root
 	exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb bash /root/first-day.sh
-' bash "$dir/root" >>"$log" 2>&1 </dev/null || status=$?
+' bash "$dir/root" >>"$log" 2>&1 </dev/null &
+machine_pid=$!
+status=0
+wait "$machine_pid" || status=$?
+machine_pid=
 
 grep -E '^## |^not ok|passed, .* failed|^build .* s$' "$log" || true
 [ "$status" -eq 0 ] || die "exit status $status: see $log"
