@@ -32,6 +32,8 @@
 #define RESTART_S 1
 #define ERROR_PAUSE_MS 1000
 #define MAINTENANCE_EVERY_S 600
+/* After an ERROR: most often somebody was reading what it has to lock. */
+#define MAINTENANCE_AGAIN_S 60
 
 PGDLLEXPORT void unidesk_worker_main(Datum arg);
 
@@ -112,10 +114,16 @@ turn(void)
 	static TimestampTz last_watch;
 	static TimestampTz last_flush;
 	static TimestampTz last_maintenance;
+	static bool maintained;
 	bool		more = false;
 
-	if (is_due(&last_maintenance, MAINTENANCE_EVERY_S) && !in_transaction("partitions", part_maintain))
-		last_maintenance = 0;	/* the extension is not there yet */
+	if (is_due(&last_maintenance, maintained ? MAINTENANCE_EVERY_S : MAINTENANCE_AGAIN_S))
+	{
+		maintained = false;		/* also when the next line raises */
+		maintained = in_transaction("partitions", part_maintain);
+		if (!maintained)
+			last_maintenance = 0;	/* the extension is not there yet */
+	}
 	if (is_due(&last_watch, 1))
 		in_transaction("watch", unidesk_watch_contact);
 	if (is_due(&last_flush, unidesk_beat_flush))
