@@ -22,6 +22,8 @@
 #define WAIT_S_MAX 60
 /* A missed wake-up costs this much, not a whole timeout. */
 #define WAIT_SLICE_MS 1000
+/* A pass that takes longer is stuck. */
+#define TICK_MS_MAX 10000
 
 /* State of a task, live or ended; 0 when there is none. */
 static int
@@ -216,22 +218,13 @@ PG_FUNCTION_INFO_V1(unidesk_tick);
 Datum
 unidesk_tick(PG_FUNCTION_ARGS)
 {
-	uint64		wanted;
-
 	if (!unidesk_mock_clock)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the mock clock is off"),
 				 errhint("Set unidesk.mock_clock = on and restart the server; tests only.")));
 	unidesk_shared_set_mock_now(PG_ARGISNULL(0) ? 0 : PG_GETARG_TIMESTAMPTZ(0));
-	wanted = unidesk_shared_passes() + 2;
-	for (int i = 0; unidesk_shared_passes() < wanted; i++)
-	{
-		if (i > 20000)
-			ereport(ERROR, (errmsg("the worker made no pass in 10 seconds")));
-		unidesk_wake_worker();
-		pg_usleep(500);
-		CHECK_FOR_INTERRUPTS();
-	}
+	if (!unidesk_shared_wait_passes(2, TICK_MS_MAX))
+		ereport(ERROR, (errmsg("the worker made no pass in %d seconds", TICK_MS_MAX / 1000)));
 	PG_RETURN_VOID();
 }

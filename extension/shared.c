@@ -22,12 +22,16 @@
  * NOTIFY that was not needed. */
 #define BRIDGE_SLOTS 64
 
+/* A wait for passes looks this often. */
+#define WAITS_PER_MS 2
+
 typedef struct SharedState
 {
 	slock_t		mutex;			/* guards worker_latch */
 	Latch	   *worker_latch;	/* NULL while no worker runs */
 	pg_atomic_uint64 passes;
 	pg_atomic_uint64 mock_now;
+	pg_atomic_uint64 worker_since;
 	ConditionVariable tasks_ended;
 	pg_atomic_uint32 bridge_waked[BRIDGE_SLOTS];
 	pg_atomic_uint64 memory_differences;
@@ -66,6 +70,7 @@ shared_startup(void)
 		SpinLockInit(&shared->mutex);
 		pg_atomic_init_u64(&shared->passes, 0);
 		pg_atomic_init_u64(&shared->mock_now, 0);
+		pg_atomic_init_u64(&shared->worker_since, 0);
 		ConditionVariableInit(&shared->tasks_ended);
 		for (int i = 0; i < BRIDGE_SLOTS; i++)
 			pg_atomic_init_u32(&shared->bridge_waked[i], 0);
@@ -108,10 +113,17 @@ forget_worker(int code, Datum arg)
 void
 unidesk_shared_worker_started(void)
 {
+	pg_atomic_write_u64(&shared->worker_since, (uint64) unidesk_now());
 	before_shmem_exit(forget_worker, (Datum) 0);
 	SpinLockAcquire(&shared->mutex);
 	shared->worker_latch = MyLatch;
 	SpinLockRelease(&shared->mutex);
+}
+
+TimestampTz
+unidesk_shared_worker_since(void)
+{
+	return (TimestampTz) pg_atomic_read_u64(&shared->worker_since);
 }
 
 bool
@@ -135,6 +147,22 @@ uint64
 unidesk_shared_passes(void)
 {
 	return pg_atomic_read_u64(&shared->passes);
+}
+
+bool
+unidesk_shared_wait_passes(int count, int timeout_ms)
+{
+	uint64		wanted = unidesk_shared_passes() + count;
+
+	for (int i = 0; unidesk_shared_passes() < wanted; i++)
+	{
+		if (i >= timeout_ms * WAITS_PER_MS)
+			return false;
+		unidesk_wake_worker();
+		pg_usleep(1000 / WAITS_PER_MS);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
 }
 
 void

@@ -34,11 +34,20 @@ extern void unidesk_hints_setup(void);
 /* The worker's latch. */
 extern void unidesk_shared_worker_started(void);
 extern bool unidesk_shared_worker_alive(void);
+
+/* When it started; 0 before its first start. */
+extern TimestampTz unidesk_shared_worker_since(void);
 extern void unidesk_wake_worker(void);
 
 /* Passes completed since the server's start. */
 extern void unidesk_shared_pass_done(void);
 extern uint64 unidesk_shared_passes(void);
+
+/*
+ * Wake the worker and wait until it has made this many passes, the first of
+ * which may have begun before; false when it does not in time.
+ */
+extern bool unidesk_shared_wait_passes(int count, int timeout_ms);
 
 /* Differences between the worker's memory and the rows, found by verify_memory. */
 extern void unidesk_shared_memory_differed(void);

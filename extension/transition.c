@@ -200,6 +200,34 @@ unidesk_transitions(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+PG_FUNCTION_INFO_V1(unidesk_attempt_walk_allowed);
+
+/*
+ * unidesk._attempt_walk_allowed(from, steps bytea, to, by): is each step, a
+ * byte each as events store them, allowed after the one before it?
+ */
+Datum
+unidesk_attempt_walk_allowed(PG_FUNCTION_ARGS)
+{
+	int			here = PG_GETARG_INT16(0);
+	bytea	   *steps = PG_GETARG_BYTEA_PP(1);
+	int			to = PG_GETARG_INT16(2);
+	int			by = PG_GETARG_INT16(3);
+	int			count = VARSIZE_ANY_EXHDR(steps);
+
+	if (count == 0)
+		PG_RETURN_BOOL(allowed(attempt_transitions, lengthof(attempt_transitions), here, to, by));
+	for (int i = 0; i < count; i++)
+	{
+		int			next = (unsigned char) VARDATA_ANY(steps)[i];
+
+		if (!allowed(attempt_transitions, lengthof(attempt_transitions), here, next, by))
+			PG_RETURN_BOOL(false);
+		here = next;
+	}
+	PG_RETURN_BOOL(here == to);
+}
+
 PG_FUNCTION_INFO_V1(unidesk_attempt_walk);
 
 /*

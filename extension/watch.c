@@ -26,8 +26,6 @@
 
 static const UnideskActor system_actor = {UNIDESK_ACTOR_SYSTEM, 0};
 
-static TimestampTz worker_started;
-
 /* A bridge is behind: silence proves nothing. */
 static bool contact_doubtful;
 
@@ -51,7 +49,7 @@ end_silent_bridges(void)
 	/* After a start, and so after an outage, bridges get a full grace too. */
 	unidesk_arg_time(&args, Max(seconds_ago(unidesk_bridge_silent_after), (TimestampTz) 1));
 	unidesk_arg_time(&args, unidesk_now());
-	unidesk_arg_bool(&args, seconds_ago(unidesk_bridge_silent_after) >= worker_started);
+	unidesk_arg_bool(&args, seconds_ago(unidesk_bridge_silent_after) >= unidesk_shared_worker_since());
 	unidesk_execute(&end_plan,
 					"UPDATE unidesk_data.bridge SET ended_at = $2 WHERE id IN (SELECT id FROM unidesk_data.bridge"
 					" WHERE ended_at IS NULL AND last_beat < $1 AND $3 FOR UPDATE SKIP LOCKED)", &args);
@@ -74,18 +72,13 @@ bridge_is_behind(void)
 						   "SELECT FROM unidesk_data.bridge WHERE ended_at IS NULL AND queue_age_ms > 5000", &args) > 0;
 }
 
-void
-unidesk_watch_begin(void)
-{
-	worker_started = unidesk_now();
-}
-
 TimestampTz
 unidesk_last_contact(int32 node_id)
 {
+	TimestampTz since = unidesk_shared_worker_since();
 	UnideskBeat beat;
 
-	return unidesk_beat_get(node_id, &beat) ? Max(beat.last_seen, worker_started) : worker_started;
+	return unidesk_beat_get(node_id, &beat) ? Max(beat.last_seen, since) : since;
 }
 
 static void

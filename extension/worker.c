@@ -181,7 +181,6 @@ unidesk_worker_main(Datum arg)
 	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "unidesk turn", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn_context);
-	unidesk_watch_begin();
 	unidesk_shared_worker_started();
 
 	for (;;)

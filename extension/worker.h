@@ -12,7 +12,6 @@
 extern void unidesk_worker_setup(void); /* from _PG_init */
 
 /* watch.c: what time brings about. */
-extern void unidesk_watch_begin(void);	/* the worker starts */
 extern bool unidesk_watch_contact(void);
 extern bool unidesk_flush_beats(void);
 
