@@ -4,10 +4,10 @@
  *
  * Bytes that are already stored are skipped, a gap is refused; both are
  * answered with the offset that is wanted next, so an agent that knows
- * nothing finds its place with one message.  Beyond the budget bytes are
- * acknowledged and dropped, or the node would keep them, and all of the
- * attempt, for ever.  An advisory lock per task keeps
- * two bridges from appending to the same log at once.
+ * nothing finds its place with one message.  Beyond the budget, or the end that
+ * was reported, bytes are acknowledged and dropped, or the node would keep
+ * them, and all of the attempt, for ever.  An advisory lock per task keeps two
+ * bridges from appending to the same log at once.
  */
 #include "unidesk.h"
 
@@ -31,24 +31,33 @@ try_lock_log(int64 task_id)
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Is or was this attempt this node's? */
+/*
+ * Is or was this attempt this node's?  *log_end: how long its log is, where its
+ * end was reported; else it may be of any length.
+ */
 static bool
-is_attempt_of_node(const UnideskMessage *m)
+is_attempt_of_node(const UnideskMessage *m, int64 *log_end)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	Datum		end;
+	bool		unknown;
 
 	unidesk_arg_int64(&args, m->task);
 	unidesk_arg_int32(&args, m->attempt);
 	unidesk_arg_int64(&args, m->incarnation);
 	unidesk_arg_int32(&args, m->node_id);
-	return unidesk_execute(&plan,
-						   "SELECT FROM unidesk_data.live WHERE task_id = $1 AND attempt = $2"
-						   " AND incarnation = $3 AND node_id = $4"
-						   " UNION ALL SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
-						   " AND incarnation = $3 AND node_id = $4"
-						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
-						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
+	if (unidesk_execute(&plan,
+						"SELECT NULL::bigint FROM unidesk_data.live WHERE task_id = $1 AND attempt = $2"
+						" AND incarnation = $3 AND node_id = $4"
+						" UNION ALL SELECT log_end FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
+						" AND incarnation = $3 AND node_id = $4"
+						" UNION ALL SELECT log_end FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
+						" AND incarnation = $3 AND node_id = $4", &args) == 0)
+		return false;
+	end = unidesk_column(0, 1, &unknown);
+	*log_end = unknown ? PG_INT64_MAX : DatumGetInt64(end);
+	return true;
 }
 
 /* Offset after the last stored byte. */
@@ -116,15 +125,17 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 
 	/* The marker that says bytes were cut takes part in the offsets. */
 	int64		budget = (int64) unidesk_log_budget * 1024 + 1024;
+	int64		log_end;
 	int64		end;
 	int64		dropped = 0;
 
-	if (!is_attempt_of_node(messages))
+	if (!is_attempt_of_node(messages, &log_end))
 	{
 		out.flags = UD_FLAG_STALE;
 		unidesk_out(result, &out);
 		return;
 	}
+	budget = Min(budget, log_end);
 	if (!try_lock_log(messages[0].task))
 	{
 		for (int i = 0; i < count; i++)

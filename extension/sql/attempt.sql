@@ -28,15 +28,17 @@ SELECT test.log('n1', :task, 14, 'what', 9);
 SELECT attempt, stream, "offset", convert_from(bytes, 'UTF8') AS text FROM unidesk.task_log(:task);
 SELECT unidesk.task_log_text(:task);
 -- The end.
-SELECT test.report('n1', :task, 'succeeded', '{"exit_code":0,"log_end":14,"stage_ms":{"fetch":1,"build":2,"stage_in":3,"run":4},"image_id":"sha256:' || repeat('0f', 32) || '"}');
+SELECT test.report('n1', :task, 'succeeded', '{"exit_code":0,"log_end":18,"stage_ms":{"fetch":1,"build":2,"stage_in":3,"run":4},"image_id":"sha256:' || repeat('0f', 32) || '"}');
 SELECT state, attempts, node, exit_code, image_id, stage_ms, log_bytes FROM unidesk.tasks WHERE id = :task;
 SELECT seq, attempt, task_state, attempt_state, steps, reason, actor, data FROM unidesk.task_events WHERE task = :task ORDER BY seq;
 SELECT attempt, state, node, exit_code FROM unidesk.attempts WHERE task = :task;
 SELECT count(*) AS live FROM unidesk_data.live;
--- Said again after a lost acknowledgement: fine. Said otherwise: stale. Late log: kept.
-SELECT test.report('n1', :task, 'succeeded', '{"exit_code":0,"log_end":14}');
+-- Said again after a lost acknowledgement: fine. Said otherwise: stale. Late log: kept, up to the end that was said.
+SELECT test.report('n1', :task, 'succeeded', '{"exit_code":0,"log_end":18}');
 SELECT test.report('n1', :task, 'running');
 SELECT test.log('n1', :task, 14, 'late');
+SELECT test.log('n1', :task, 18, 'too late');
+SELECT unidesk.task_log_text(:task);
 SELECT unidesk._tick('2030-01-01 00:00:02+00');
 SELECT cpus_used, memory_used FROM unidesk.nodes WHERE name = 'n1';
 
