@@ -154,9 +154,9 @@ unidesk_shared_wait_passes(int count, int timeout_ms)
 {
 	uint64		wanted = unidesk_shared_passes() + count;
 
-	for (int i = 0; unidesk_shared_passes() < wanted; i++)
+	for (int64 i = 0; unidesk_shared_passes() < wanted; i++)
 	{
-		if (i >= timeout_ms * WAITS_PER_MS)
+		if (i >= (int64) timeout_ms * WAITS_PER_MS)
 			return false;
 		unidesk_wake_worker();
 		pg_usleep(1000 / WAITS_PER_MS);

@@ -75,4 +75,16 @@ CREATE FUNCTION test.submit(project text DEFAULT 'demo', cpus numeric DEFAULT 1,
 		not_before => not_before)
 $$;
 
+-- Tasks of earlier tests that have not ended never were.
+CREATE FUNCTION test.forget_unended() RETURNS void LANGUAGE sql AS $$
+	DELETE FROM unidesk_data.held;
+	DELETE FROM unidesk_data.live;
+	DELETE FROM unidesk_data.task_event WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
+	DELETE FROM unidesk_data.attempt WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
+	DELETE FROM unidesk_data.log_chunk WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
+	DELETE FROM unidesk_data.idempotency WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
+	DELETE FROM unidesk_data.task WHERE state IS NULL;
+	SELECT unidesk._rescan();
+$$;
+
 SELECT unidesk.create_project('demo');

@@ -1,9 +1,7 @@
 -- Nodes that vanish: offline, lease, requeue, what is held, and coming back.
 \set VERBOSITY terse
 UPDATE unidesk_data.node SET scheduling = 3;
-DELETE FROM unidesk_data.live;
-DELETE FROM unidesk_data.held;
-SELECT unidesk._rescan();
+SELECT test.forget_unended();
 SELECT unidesk._tick('2030-01-01 02:00:00+00');
 SELECT test.hello('far', cpus => 8, gpus => '[{"uuid": "GPU-1"}, {"uuid": "GPU-2"}]');
 SELECT test.submit(gpus => 1) AS task \gset

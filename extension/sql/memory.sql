@@ -5,10 +5,7 @@ UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
 SELECT test.hello('m', cpus => 8, memory => 17179869184, gpus => '[{"uuid": "GPU-a"}, {"uuid": "GPU-b"}, {"uuid": "GPU-c"}]');
 SELECT unidesk._tick('2030-02-01 00:00:01+00');
 -- Nothing of earlier tests is left over.
-SELECT count(*) FROM (SELECT unidesk.cancel_task(task_id) FROM unidesk_data.live) x;
-DELETE FROM unidesk_data.live;
-DELETE FROM unidesk_data.held;
-SELECT unidesk._rescan();
+SELECT test.forget_unended();
 SELECT unidesk._tick('2030-02-01 00:00:02+00');
 SELECT cpus_used, memory_used, gpus_used FROM unidesk.nodes WHERE name = 'm';
 -- Priority first, then age; what does not fit does not keep a smaller one from running.
@@ -93,4 +90,5 @@ UPDATE unidesk_data.node SET scheduling = 3 WHERE name = 'm';
 SELECT test.submit(labels => '{"site": "nowhere"}') AS task \gset
 SELECT unidesk._tick('2030-02-01 00:03:00+00');
 SELECT unidesk._memory_differences();
+SELECT code, task, attempt, node FROM unidesk.check_invariants();
 SELECT unidesk.cancel_task(:task);
