@@ -67,6 +67,8 @@ ask "SELECT count(*) FROM unidesk_data.task_event;"; events=$answer
 eval "exec ${PSQL[1]}>&-"
 wait "$psql_pid" || true
 
+violations=$(sql -c "SELECT coalesce(string_agg(DISTINCT code, ' '), '') FROM unidesk.check_invariants()")
+
 wal=$(((wal_after - wal_before) / TASKS))
 cpu=$(((cpu_after - cpu_before) / TASKS / 1000))
 submit=$(((cpu_submitted - cpu_before) / TASKS / 1000))
@@ -82,4 +84,5 @@ verdict() # NAME CONDITION MESSAGE
 verdict "all tasks end" $((succeeded == TASKS)) "$succeeded of $TASKS succeeded"
 verdict "WAL per task" $((wal <= WAL_BYTES_MAX)) "$wal bytes, limit $WAL_BYTES_MAX"
 verdict "HOT updates of live" "$(awk "BEGIN { print ($hot >= $HOT_PERCENT_MIN) }")" "$hot %, limit $HOT_PERCENT_MIN %"
+verdict "the invariants hold" $((${#violations} == 0)) "$violations"
 exit "$status"

@@ -133,6 +133,8 @@ check 'two tasks, both succeeded' is '2|2' "SELECT count(*), count(*) FILTER (WH
 check 'the image was reused' is 1 'SELECT count(DISTINCT image_id) FROM unidesk.tasks'
 check 'fetch and build took no time' is t "SELECT (stage_ms ->> 'fetch')::int < 1000 AND (stage_ms ->> 'build')::int < 1000 FROM unidesk.tasks ORDER BY id DESC LIMIT 1"
 
+check 'the invariants hold' invariants_hold
+
 # ---- down ------------------------------------------------------------------
 
 image=$(sql 'SELECT DISTINCT image_id FROM unidesk.tasks')

@@ -26,6 +26,14 @@ within()
 	done
 }
 
+# Nothing is as it must not be; prints what is.
+invariants_hold()
+{
+	local violations
+	violations=$(sql 'SELECT code, task, attempt, node, detail FROM unidesk.check_invariants()') || return
+	[ -z "$violations" ] || { printf '  violated: %s\n' "$violations"; return 1; }
+}
+
 # A TCP port of the loopback interface that nobody listens on.
 free_port()
 {

@@ -16,7 +16,7 @@
 : "${ROOT:?}" "${out:?}"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-path.XXXXXX")
-git_pid='' bridge_pid='' agent_pid=''
+git_pid='' bridge_pid='' agent_pid='' watch_pid=''
 # The address that the bridge and the git server are reached at.
 listen_on=127.0.0.1
 incarnation=none
@@ -29,7 +29,7 @@ finish()
 	trap - EXIT
 	# A second signal must not end this half-way.
 	trap '' INT TERM HUP
-	for pid in $agent_pid $bridge_pid $git_pid; do
+	for pid in $watch_pid $agent_pid $bridge_pid $git_pid; do
 		{ kill -9 "$pid" && wait "$pid"; } 2>/dev/null
 	done
 	ids=$(docker ps -aq --filter "label=unidesk.incarnation=$incarnation")

@@ -23,7 +23,7 @@ if [ -z "${PG_ROOT:-}" ]; then
 	run_beside_server lease \
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=6s --set unidesk.session_silent_after=3s \
 		--set unidesk.lease_margin=2s --set unidesk.agent_lease_margin=2s --set unidesk.report_repeat=1s \
-		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB
+		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB --set unidesk.verify_memory=on
 fi
 
 # shellcheck source=tests/system/host_platform.sh
@@ -51,6 +51,7 @@ check 'the container ends by itself before the lease is over' within 12 runs_not
 check 'when the task was not lost yet' is active "SELECT state FROM unidesk.tasks WHERE id = $task"
 check 'then it is lost, and queued again' within 10 is 'queued|node.lease_over' "SELECT state, reason FROM unidesk.tasks WHERE id = $task"
 check 'what it held stays allocated' is 1 "SELECT count(*) FROM unidesk_data.held WHERE task_id = $task"
+check 'the invariants hold while it is held' invariants_hold
 
 kill -CONT "$agent_pid"
 check 'the node comes back' within 40 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'"
@@ -58,4 +59,5 @@ check 'the task runs again and succeeds' ends_in "$task" succeeded 90
 check 'in its second attempt' is '1:lost:node.lease_over 2:succeeded' "SELECT string_agg(concat(attempt, ':', state, ':' || reason), ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
 check 'the stale attempt is confirmed and frees what it held' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
 check 'and nothing of it is left on the node' within 20 nothing_on_node
+check 'the invariants hold' invariants_hold
 exit "$failed"

@@ -25,7 +25,7 @@ if [ -z "${PG_ROOT:-}" ]; then
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=8s \
 		--set unidesk.bridge_silent_after=25s --set unidesk.session_silent_after=4s \
 		--set unidesk.report_repeat=1s --set unidesk.retry_backoff=1s \
-		--set unidesk.disk_floor=64MB --set unidesk.grace=5s
+		--set unidesk.disk_floor=64MB --set unidesk.grace=5s --set unidesk.verify_memory=on
 fi
 
 # ---- inside ----------------------------------------------------------------
@@ -94,6 +94,10 @@ check 'nothing of them is left' within 20 nothing_on_node
 
 # ---- everything that can die, while a task runs ----------------------------
 
+# All the while, not only at the end; a server that is down says nothing.
+while sleep 0.5; do invariants_hold; done >"$out/violations" 2>/dev/null &
+watch_pid=$!
+
 count='i=1; while [ $i -le 60 ]; do echo $i; i=$((i+1)); sleep 0.1; done'
 
 task=$(submit "$count")
@@ -139,6 +143,8 @@ check 'with the code it had' is 4 "SELECT exit_code FROM unidesk.tasks WHERE id 
 
 check 'nothing is left on the node' within 20 nothing_on_node
 check 'nothing is left in the database' is 0 'SELECT (SELECT count(*) FROM unidesk_data.live) + (SELECT count(*) FROM unidesk_data.held)'
+check 'the invariants hold' invariants_hold
+check 'and held all the while' test ! -s "$out/violations"
 check 'the agent ends at the end' ends "$agent_pid" 15
 agent_pid=
 check 'the bridge ends at the end' ends "$bridge_pid" 15

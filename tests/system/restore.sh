@@ -46,10 +46,11 @@ if [ "$1" = dump ]; then
 		SELECT unidesk.create_node('kept-node')" >/dev/null
 	submit kept ada >/dev/null && submit kept ada >/dev/null && sql 'SELECT unidesk.cancel_task(1)' >/dev/null || exit 1
 	within 10 is t "SELECT to_regclass('unidesk_data.task_event_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL"
+	check 'the invariants hold before the dump' invariants_hold
 	facts >"$dir/facts"
 	sql 'SELECT value FROM unidesk_data.incarnation' >"$dir/incarnation"
-	"$PG_BIN/pg_dump" -Fc -f "$dir/dump" && "$PG_BIN/pg_dumpall" --globals-only -f "$dir/globals"
-	exit
+	"$PG_BIN/pg_dump" -Fc -f "$dir/dump" && "$PG_BIN/pg_dumpall" --globals-only -f "$dir/globals" || failed=1
+	exit "$failed"
 fi
 
 # Roles that the new cluster has already may be named again.
@@ -62,5 +63,6 @@ tools/private_pg.sh --ctl restart
 check 'the worker runs' within 10 is t 'SELECT unidesk.worker_alive()'
 check 'the next task has the next number' [ "$(submit kept ada)" = 3 ]
 check 'and the queue goes on' is 'cancelled|queued|queued' "SELECT string_agg(state, '|' ORDER BY id) FROM unidesk.tasks"
+check 'the invariants hold after it' invariants_hold
 check 'the scheduler makes its rounds without an error' [ -z "$(sleep 2; grep 'unidesk scheduler.*ERROR' "$PG_LOG")" ]
 exit "$failed"
