@@ -447,9 +447,11 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	bool		expired;
 
 	unidesk_arg_int32(&args, message->node_id);
+	unidesk_arg_int64(&args, message->session);
+	/* The session may have ended since the batch began. */
 	if (unidesk_execute(&node_plan,
 						"UPDATE unidesk_data.node SET reconciled = true WHERE id = (SELECT id FROM unidesk_data.node"
-						" WHERE id = $1 FOR UPDATE SKIP LOCKED) RETURNING status", &args) == 0)
+						" WHERE id = $1 AND session = $2 FOR UPDATE SKIP LOCKED) RETURNING status", &args) == 0)
 	{
 		unidesk_out_busy(result, message);
 		return;
