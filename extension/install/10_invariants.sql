@@ -136,9 +136,10 @@ CREATE VIEW unidesk_data.invariant_node_told AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, n.name AS node,
 		format('it is %s since %s, and no event says so', unidesk._node_status_name(n.status), n.status_since) AS detail
 	FROM unidesk_data.node n
-	WHERE n.status <> 1 AND NOT EXISTS (SELECT FROM unidesk_data.node_event e WHERE e.node_id = n.id
+	WHERE n.status <> 1 AND n.status_since > unidesk._now() - make_interval(days => current_setting('unidesk.event_keep')::integer - 1)
+		AND NOT EXISTS (SELECT FROM unidesk_data.node_event e WHERE e.node_id = n.id
 		AND e.what = unidesk._node_status_name(n.status) AND e.at BETWEEN n.status_since AND n.status_since + interval '60 s');
-COMMENT ON VIEW unidesk_data.invariant_node_told IS 'A node''s status was told by an event when it changed.';
+COMMENT ON VIEW unidesk_data.invariant_node_told IS 'A node''s status was told by an event when it changed, as long as events are kept.';
 
 CREATE VIEW unidesk_data.invariant_oversubscribed AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, unidesk_data._node_name(a.node_id) AS node,

@@ -28,11 +28,12 @@ COMMENT ON FUNCTION unidesk_data._first_task_since(timestamptz) IS 'The lowest i
 CREATE FUNCTION unidesk_data._first_kept_task(parent text) RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 	-- An hour later: around the border ids and times may cross.
-	SELECT coalesce(unidesk_data._first_task_since(min(right(c.relname, 8))::date::timestamp AT TIME ZONE 'UTC' + interval '1 hour'), 0)
+	SELECT coalesce(unidesk_data._first_task_since(min(rpad(substring(c.relname FROM '_([0-9]{6,8})$'), 8, '01'))::date::timestamp AT TIME ZONE 'UTC'
+		+ interval '1 hour'), 0)
 	FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-	WHERE i.inhparent = format('unidesk_data.%I', parent)::regclass AND c.relname ~ ('^' || parent || '_[0-9]{8}$')
+	WHERE i.inhparent = format('unidesk_data.%I', parent)::regclass
 $$;
-COMMENT ON FUNCTION unidesk_data._first_kept_task(text) IS 'The first task all of whose rows in a table with day partitions are still there.';
+COMMENT ON FUNCTION unidesk_data._first_kept_task(text) IS 'The first task all of whose rows in a table with partitions by day or month are still there.';
 
 -- ---- tasks and attempts ----
 
@@ -71,10 +72,12 @@ BEGIN ATOMIC
 	FROM unidesk_data.task t
 	LEFT JOIN unidesk_data.live l ON l.task_id = t.id
 	LEFT JOIN (SELECT h.task_id, count(*) AS rows, count(DISTINCT h.attempt) AS numbers, min(h.attempt) AS lowest, max(h.attempt) AS highest
-		FROM unidesk_data.attempt h WHERE h.task_id >= first_task GROUP BY h.task_id) a ON a.task_id = t.id
+		FROM unidesk_data.attempt h
+		WHERE h.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('attempt'))) GROUP BY h.task_id) a ON a.task_id = t.id
 	CROSS JOIN LATERAL (SELECT CASE WHEN t.state IS NOT NULL THEN t.attempts - (t.state = 5)::integer
 		ELSE coalesce(l.attempt - (l.state = 4)::integer, 0) END AS wanted) x
-	WHERE t.id >= first_task AND (coalesce(a.rows, 0) <> x.wanted OR a.numbers <> a.rows OR a.lowest <> 1 OR a.highest <> a.rows);
+	WHERE t.id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('attempt')))
+		AND (coalesce(a.rows, 0) <> x.wanted OR a.numbers <> a.rows OR a.lowest <> 1 OR a.highest <> a.rows);
 END;
 COMMENT ON FUNCTION unidesk_data._history_attempts(bigint) IS
 	'The attempts of a task are numbered 1, 2, … without gaps: those that ended in attempt, then the one that succeeded in task or the living one in live.';
