@@ -160,6 +160,7 @@ check 'a lost machine is offline' within 20 is 2 "SELECT count(*) FROM unidesk.n
 check 'what ran there is lost when its lease is over' within 20 is queued "SELECT state FROM unidesk.tasks WHERE id = $task"
 check 'a task that may run elsewhere runs elsewhere' ends_in "$other" succeeded 60
 check 'on the machine that is left' is here "SELECT node FROM unidesk.tasks WHERE id = $other"
+check 'the invariants hold while a machine is lost' invariants_hold
 check 'the machine comes back' machine_engine_up
 fleet_agent b one
 fleet_agent c two
@@ -174,6 +175,7 @@ check 'nothing is left on the first engine' within 20 nothing_on_node
 check 'nothing is left on the second' within 20 machine_is_clean
 check 'nothing is left in the database' is '0|0' \
 	"SELECT (SELECT count(*) FROM unidesk_data.live), sum(used_cpus_milli + used_memory + used_gpus) FROM unidesk_data.node_use"
+check 'the invariants hold' invariants_hold
 for node in here b c; do check "agent $node ends at the end" ends "${agent_of[$node]}" 15; done
 for name in one two; do check "bridge $name ends at the end" ends "${bridge_of[$name]}" 15; done
 agent_pid='' bridge_pid=''
