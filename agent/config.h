@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 
-#define AGENT_VERSION "0.1.0"
+#define AGENT_VERSION "0.2.0"
 
 /* Exit codes of unidesk-agent. */
 #define AGENT_EXIT_FAILED 1

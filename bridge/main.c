@@ -17,7 +17,7 @@
 #include "health.h"
 
 #ifndef UNIDESK_VERSION
-#define UNIDESK_VERSION "0.1.0"
+#define UNIDESK_VERSION "0.2.0"
 #endif
 
 #define EXIT_USAGE 2

@@ -35,6 +35,7 @@ typedef struct SharedState
 	ConditionVariable tasks_ended;
 	pg_atomic_uint32 bridge_waked[BRIDGE_SLOTS];
 	pg_atomic_uint64 memory_differences;
+	pg_atomic_uint32 other_version;	/* the worker stands still */
 } SharedState;
 
 static SharedState *shared;
@@ -75,6 +76,7 @@ shared_startup(void)
 		for (int i = 0; i < BRIDGE_SLOTS; i++)
 			pg_atomic_init_u32(&shared->bridge_waked[i], 0);
 		pg_atomic_init_u64(&shared->memory_differences, 0);
+		pg_atomic_init_u32(&shared->other_version, 0);
 	}
 	locks = GetNamedLWLockTranche("unidesk");
 	unidesk_beats_startup(locks);
@@ -115,6 +117,7 @@ unidesk_shared_worker_started(void)
 {
 	pg_atomic_write_u64(&shared->worker_since, (uint64) unidesk_now());
 	before_shmem_exit(forget_worker, (Datum) 0);
+	unidesk_shared_set_other_version(false);
 	SpinLockAcquire(&shared->mutex);
 	shared->worker_latch = MyLatch;
 	SpinLockRelease(&shared->mutex);
@@ -126,6 +129,12 @@ unidesk_shared_worker_since(void)
 	return (TimestampTz) pg_atomic_read_u64(&shared->worker_since);
 }
 
+void
+unidesk_shared_set_other_version(bool other)
+{
+	pg_atomic_write_u32(&shared->other_version, other);
+}
+
 bool
 unidesk_shared_worker_alive(void)
 {
@@ -134,7 +143,7 @@ unidesk_shared_worker_alive(void)
 	SpinLockAcquire(&shared->mutex);
 	alive = shared->worker_latch != NULL;
 	SpinLockRelease(&shared->mutex);
-	return alive;
+	return alive && pg_atomic_read_u32(&shared->other_version) == 0;
 }
 
 void

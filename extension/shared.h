@@ -33,10 +33,14 @@ extern void unidesk_hints_setup(void);
 
 /* The worker's latch. */
 extern void unidesk_shared_worker_started(void);
-extern bool unidesk_shared_worker_alive(void);
+extern bool unidesk_shared_worker_alive(void);	/* and does its work */
 
 /* When it started; 0 before its first start. */
 extern TimestampTz unidesk_shared_worker_since(void);
+
+/* The objects are of another version than the library: the worker stands still. */
+extern void unidesk_shared_set_other_version(bool other);
+
 extern void unidesk_wake_worker(void);
 
 /* Passes completed since the server's start. */

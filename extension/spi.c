@@ -12,6 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "version.h"
+
 void
 unidesk_arg(UnideskArgs *args, Oid type, Datum value)
 {
@@ -94,7 +96,7 @@ unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
 
 	if (*plan == NULL)
 	{
-		SPIPlanPtr	made = SPI_prepare(sql, args->count, args->types);
+		SPIPlanPtr	made = unidesk_prepare(sql, args->count, args->types);
 
 		if (made == NULL || SPI_keepplan(made) != 0)
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));

@@ -15,7 +15,7 @@
 #include "utils/uuid.h"
 
 #define UNIDESK_EXTENSION "unidesk"
-#define UNIDESK_VERSION "0.1"
+#define UNIDESK_VERSION "0.2"
 #define UNIDESK_OWNER_ROLE "unidesk_owner"
 #define UNIDESK_BRIDGE_ROLE "unidesk_bridge"
 #define UNIDESK_BRIDGE_API_VERSION 1

@@ -5,13 +5,13 @@
  * It sleeps on its latch, which commits set, and on a timer; a turn is a few
  * short transactions.  It connects with no role named, since a missing role
  * would be FATAL in a loop, and becomes the owner for each transaction.  Until
- * the extension is there it sleeps quietly.  An ERROR ends the turn and not
+ * the extension is there it sleeps quietly; while its objects are of another
+ * version than the library it sleeps too, and says so once.  An ERROR ends the turn and not
  * the worker.
  */
 #include "unidesk.h"
 
 #include "access/xact.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -27,6 +27,7 @@
 
 #include "memory.h"
 #include "shared.h"
+#include "version.h"
 #include "worker.h"
 
 #define RESTART_S 1
@@ -38,6 +39,41 @@
 PGDLLEXPORT void unidesk_worker_main(Datum arg);
 
 static MemoryContext turn_context;
+
+/* What the last transaction found, and what that of the turn before did. */
+static UnideskInstalled installed = UNIDESK_INSTALLED_NONE;
+
+/* Are the objects those that this library works on?  Says so when they are not. */
+static bool
+can_work(void)
+{
+	char	   *version;
+	UnideskInstalled before = installed;
+
+	installed = unidesk_installed(&version);
+	if (installed != before)
+	{
+		bool		other = installed == UNIDESK_INSTALLED_OLDER || installed == UNIDESK_INSTALLED_NEWER;
+
+		unidesk_shared_set_other_version(other);
+		if (other)
+			ereport(WARNING,
+					(errmsg("the scheduler stands still: the extension's objects are of version %s, its library is of version %s",
+							version, UNIDESK_VERSION),
+					 errhint("%s", unidesk_version_hint(installed))));
+		else if (before == UNIDESK_INSTALLED_OLDER && installed == UNIDESK_INSTALLED_SAME)
+			ereport(LOG, (errmsg("the extension's objects are of version %s now: the scheduler works", version)));
+	}
+	return installed == UNIDESK_INSTALLED_SAME;
+}
+
+/* Shown in pg_stat_activity while the worker sleeps. */
+static const char *
+idle_activity(void)
+{
+	return installed == UNIDESK_INSTALLED_OLDER ? "stands still until ALTER EXTENSION unidesk UPDATE" :
+		installed == UNIDESK_INSTALLED_NEWER ? "stands still: the objects are newer than the library" : NULL;
+}
 
 /* Run one part in its own transaction, as the owner. */
 static bool
@@ -53,7 +89,7 @@ in_transaction(const char *activity, bool (*part) (void))
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, activity);
 	owner = get_role_oid(UNIDESK_OWNER_ROLE, true);
-	if (OidIsValid(get_extension_oid(UNIDESK_EXTENSION, true)) && OidIsValid(owner))
+	if (can_work() && OidIsValid(owner))
 	{
 		GetUserIdAndSecContext(&saved_user, &saved_context);
 		SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -65,9 +101,25 @@ in_transaction(const char *activity, bool (*part) (void))
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
+	pgstat_report_activity(STATE_IDLE, idle_activity());
 	MemoryContextSwitchTo(turn_context);
 	return result;
+}
+
+/* Another timeline is another life: its fences are not those of the old server. */
+static bool
+part_follow_timeline(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs none = {0};
+
+	unidesk_execute(&plan, "SELECT unidesk_data._follow_timeline()", &none);
+	if (DatumGetBool(unidesk_column(0, 1, NULL)))
+	{
+		ForceSyncCommit();
+		ereport(LOG, (errmsg("the server is on a new timeline: the incarnation was renewed")));
+	}
+	return true;
 }
 
 static bool
@@ -101,7 +153,7 @@ nap_ms(void)
 	TimestampTz due = unidesk_memory_next_due();
 	long		left;
 
-	if (due == 0)
+	if (due == 0 || installed != UNIDESK_INSTALLED_SAME)
 		return unidesk_worker_nap;
 	left = (long) ((due - unidesk_now()) / 1000) + 1;
 	return Max(1, Min(left, unidesk_worker_nap));
@@ -115,8 +167,11 @@ turn(void)
 	static TimestampTz last_flush;
 	static TimestampTz last_maintenance;
 	static bool maintained;
+	static bool timeline_followed;
 	bool		more = false;
 
+	if (!timeline_followed)
+		timeline_followed = in_transaction("incarnation", part_follow_timeline);
 	if (is_due(&last_maintenance, maintained ? MAINTENANCE_EVERY_S : MAINTENANCE_AGAIN_S))
 	{
 		maintained = false;		/* also when the next line raises */

@@ -1,7 +1,27 @@
 -- Internal functions and views, used by C and by the views for people.
 
-INSERT INTO unidesk_data.incarnation (value)
-	VALUES (('x' || encode(substr(sha256(uuid_send(gen_random_uuid())), 1, 8), 'hex'))::bit(64)::bigint);
+CREATE FUNCTION unidesk_data._random_incarnation() RETURNS bigint
+	LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT ('x' || encode(substr(sha256(uuid_send(gen_random_uuid())), 1, 8), 'hex'))::bit(64)::bigint $$;
+COMMENT ON FUNCTION unidesk_data._random_incarnation() IS 'A number for a new incarnation.';
+
+CREATE FUNCTION unidesk_data._follow_timeline() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE unidesk_data.incarnation SET value = unidesk_data._random_incarnation(), since = now(), timeline = unidesk_data._timeline()
+		WHERE timeline <> unidesk_data._timeline();
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	-- Bridges register anew, so that every node hears of it in its welcome.
+	UPDATE unidesk_data.bridge SET ended_at = now() WHERE ended_at IS NULL;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION unidesk_data._follow_timeline() IS
+	'Begin a new incarnation if the server''s timeline is not the stored one: another server may go on with the old. The worker calls it first; true: it was renewed.';
+
+INSERT INTO unidesk_data.incarnation (value) VALUES (unidesk_data._random_incarnation());
 
 CREATE FUNCTION unidesk._task_state_name(state smallint) RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_task_state_text';
