@@ -235,10 +235,17 @@ unidesk_flush_beats(void)
 	}
 	unidesk_arg_array(&args, INT4OID, ids, NULL, count);
 	unidesk_arg_array(&args, TIMESTAMPTZOID, times, NULL, count);
+
+	/*
+	 * A new row's foreign key would wait for whoever holds the node: such a
+	 * node's next beat brings it here again.
+	 */
 	unidesk_execute(&plan,
-					"INSERT INTO unidesk_data.node_live (node_id, last_seen)"
-					" SELECT b.id, b.seen FROM unnest($1, $2) AS b (id, seen)"
-					" JOIN unidesk_data.node n ON n.id = b.id ORDER BY b.id"
-					" ON CONFLICT (node_id) DO UPDATE SET last_seen = excluded.last_seen", &args);
+					"WITH b AS MATERIALIZED (SELECT id, seen FROM unnest($1, $2) AS b (id, seen)),"
+					" known AS (UPDATE unidesk_data.node_live l SET last_seen = b.seen FROM b"
+					" WHERE l.node_id = b.id RETURNING l.node_id),"
+					" fresh AS (SELECT n.id, b.seen FROM b JOIN unidesk_data.node n ON n.id = b.id"
+					" WHERE b.id NOT IN (SELECT node_id FROM known) FOR KEY SHARE OF n SKIP LOCKED)"
+					" INSERT INTO unidesk_data.node_live (node_id, last_seen) SELECT id, seen FROM fresh", &args);
 	return false;
 }

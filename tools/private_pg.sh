@@ -153,6 +153,7 @@ start_server()
 			max_prepared_transactions = 4
 			shared_buffers = 64MB
 			log_line_prefix = '%m [%p] %b %a '
+			jit = off
 			timezone = 'UTC'
 		END
 		[ -z "$conf" ] || cat "$conf"

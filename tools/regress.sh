@@ -76,6 +76,11 @@ sed -n -E \
 	-e "s/^not ok [0-9]+ +[-+] ([A-Za-z0-9_-]+) .*/not ok $kind: \\1/p" \
 	"$out/output" >"$out/list"
 cat "$out/list" >>"$CHECK_RESULTS"
+# A wait of the scheduler for somebody's transaction ends as an ERROR in the log.
+if [ "$kind" = isolation ]; then
+	expect isolation 'the scheduler waits for nobody' eval \
+		'! grep -A 4 -E "unidesk scheduler +(ERROR|FATAL:.*lock)" "$out/server.log"' || status=1
+fi
 [ ! -s "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
 if [ "$status" -ne 0 ] && ! grep -q '^not ok' "$out/list"; then
 	result_not_ok "$kind" "run (exit status $status, see build/regress/pg$major/$kind/server.log)"
