@@ -6,10 +6,8 @@
 #	tools/private_pg.sh [--conf FILE] [--set NAME=VALUE]... [--no-extension] \
 #	    [--keep-log FILE] -- COMMAND [ARGUMENT...]
 #
-# The server's programs, libraries and shared files are copied to a temporary
-# directory and the extension is installed there: nothing of the system is
-# touched, and runs side by side never meet.  The server listens on a socket
-# in that directory only.  It preloads unidesk for the database
+# The server is a copy in a temporary directory (tools/pg_copy.sh) and listens
+# on a socket in that directory only.  It preloads unidesk for the database
 # contrib_regression, which has the extension unless --no-extension is given.
 # As root the server runs as the user postgres, or nobody where there is none.
 #
@@ -26,19 +24,10 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 PG_CONFIG=${PG_CONFIG:-pg_config}
+# shellcheck source=tools/pg_user.sh
+. "$ROOT/tools/pg_user.sh"
 
 die() { printf 'private_pg.sh: %s\n' "$*" >&2; exit 1; }
-
-# as_server COMMAND...: as the user the server runs under.
-as_server()
-{
-	if [ "$(id -u)" -eq 0 ]; then
-		(cd / && setpriv --reuid="$PG_SERVER_USER" --regid="$(id -g "$PG_SERVER_USER")" \
-			--clear-groups --inh-caps=-all env HOME="$PG_ROOT" "$@")
-	else
-		"$@"
-	fi
-}
 
 pg_ctl()
 {
@@ -69,16 +58,9 @@ while [ $# -gt 0 ]; do
 done
 [ $# -gt 0 ] || die "no command given"
 
-command -v "$PG_CONFIG" >/dev/null || die "no pg_config: tools/packages.sh build"
-BINDIR=$("$PG_CONFIG" --bindir)
-[ -x "$BINDIR/postgres" ] || die "no server in $BINDIR: tools/packages.sh test"
+BINDIR=$("$PG_CONFIG" --bindir) || die "no pg_config: tools/packages.sh check"
 
-export PG_ROOT PG_BIN PG_DATA PG_LOG PG_SERVER_USER
-PG_SERVER_USER=$(id -un)
-if [ "$(id -u)" -eq 0 ]; then
-	PG_SERVER_USER=postgres
-	id postgres >/dev/null 2>&1 || PG_SERVER_USER=nobody
-fi
+export PG_ROOT PG_BIN PG_DATA PG_LOG
 PG_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-pg.XXXXXX")
 PG_BIN=$PG_ROOT$BINDIR
 PG_DATA=$PG_ROOT/data
@@ -113,22 +95,6 @@ clean_up()
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
-
-# Same paths below PG_ROOT: the server finds its files relative to itself.
-copy_installation()
-{
-	local dir
-
-	for dir in "$BINDIR" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
-		mkdir -p "$PG_ROOT$(dirname "$dir")"
-		cp -a "$dir" "$PG_ROOT$(dirname "$dir")/"
-	done
-	mkdir -p "$ROOT/build"
-	(
-		flock 9
-		make -s -C "$ROOT/extension" PG_CONFIG="$PG_CONFIG" install DESTDIR="$PG_ROOT" >/dev/null
-	) 9>"$ROOT/build/.extension.lock"
-}
 
 start_server()
 {
@@ -165,7 +131,7 @@ start_server()
 	pg_ctl start || { tail -n 30 "$PG_LOG" >&2; exit 1; }
 }
 
-copy_installation
+"$ROOT/tools/pg_copy.sh" "$PG_ROOT"
 start_server
 export PGHOST=$PG_ROOT/socket PGPORT=5432 PGUSER=postgres PGDATABASE=contrib_regression
 unset PGPASSWORD PGSERVICE PGOPTIONS

@@ -301,19 +301,3 @@ CREATE TABLE unidesk_data.idempotency (
 	PRIMARY KEY (project_id, key)
 );
 COMMENT ON TABLE unidesk_data.idempotency IS 'Keys given at submit: the same key in a project names the same task.';
-
--- Rows that pg_dump has to carry; incarnation is left out on purpose.
-DO $$
-DECLARE
-	object regclass;
-BEGIN
-	FOR object IN
-		SELECT c.oid FROM pg_catalog.pg_class c
-		WHERE c.relnamespace = 'unidesk_data'::pg_catalog.regnamespace
-			AND c.relkind IN ('r', 'p', 'S') AND c.relname <> 'incarnation'
-		ORDER BY c.oid
-	LOOP
-		PERFORM pg_catalog.pg_extension_config_dump(object, '');
-	END LOOP;
-END
-$$;

@@ -1,5 +1,6 @@
--- Who may call and read what, and who owns it.  The upgrade script ends with
--- this file too (extension/Makefile): it says what shall be, whatever is.
+-- Who may call and read what, which rows are dumped, and who owns it all.  The
+-- upgrade script ends with this file too (extension/Makefile): it says what
+-- shall be, whatever is.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA unidesk, unidesk_data, unidesk_bridge FROM PUBLIC;
 REVOKE ALL ON TYPE unidesk_bridge.message FROM PUBLIC;
@@ -32,6 +33,22 @@ GRANT USAGE ON SCHEMA unidesk TO PUBLIC;
 GRANT USAGE ON SCHEMA unidesk_bridge TO unidesk_bridge;
 GRANT USAGE ON TYPE unidesk_bridge.message TO unidesk_bridge;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA unidesk_bridge TO unidesk_bridge;
+
+-- Rows that pg_dump has to carry; incarnation is left out on purpose, and
+-- partitions that the worker made are tables of their own in a dump.
+DO $$
+DECLARE
+	object regclass;
+BEGIN
+	FOR object IN
+		SELECT c.oid FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+		WHERE c.relnamespace = 'unidesk_data'::regnamespace AND c.relkind IN ('r', 'p', 'S') AND c.relname <> 'incarnation'
+		ORDER BY c.oid
+	LOOP
+		PERFORM pg_extension_config_dump(object, '');
+	END LOOP;
+END
+$$;
 
 -- Hand everything to the owner.
 DO $$
