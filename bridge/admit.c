@@ -14,6 +14,8 @@
 #define RETRY_UNKNOWN_TOKEN_S 2
 #define RETRY_FULL_S 30
 
+#define UPGRADE_KEY_BYTES 24		/* 16 in base64 */
+
 static void
 deny(Admission *admission, int status, int retry_after_s, const char *reason)
 {
@@ -67,6 +69,22 @@ admit_upgrade(struct lws *wsi, Admission *admission)
 		strcasecmp(text, "websocket") != 0)
 	{
 		deny(admission, HTTP_STATUS_BAD_REQUEST, 0, "only an upgrade to websocket is possible");
+		return;
+	}
+	/* libwebsockets itself looks at neither of these three. */
+	if (lws_hdr_copy(wsi, text, sizeof(text), WSI_TOKEN_HTTP) <= 0 || strcmp(text, "HTTP/1.1") != 0)
+	{
+		deny(admission, HTTP_STATUS_BAD_REQUEST, 0, "only HTTP/1.1 can be upgraded");
+		return;
+	}
+	if (lws_hdr_copy(wsi, text, sizeof(text), WSI_TOKEN_VERSION) <= 0 || strcmp(text, WEBSOCKET_VERSION) != 0)
+	{
+		deny(admission, HTTP_STATUS_UPGRADE_REQUIRED, 0, "WebSocket version " WEBSOCKET_VERSION " is needed");
+		return;
+	}
+	if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) != UPGRADE_KEY_BYTES)
+	{
+		deny(admission, HTTP_STATUS_BAD_REQUEST, 0, "Sec-WebSocket-Key is missing or not a key");
 		return;
 	}
 	if (lws_hdr_copy(wsi, text, sizeof(text), WSI_TOKEN_GET_URI) <= 0 || strcmp(text, AGENT_PATH) != 0)

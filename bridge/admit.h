@@ -14,6 +14,8 @@
 struct Bridge;
 
 #define AGENT_PATH "/agent"
+#define WEBSOCKET_VERSION "13"
+#define HTTP_STATUS_UPGRADE_REQUIRED 426
 
 /* An answer to a request; a status of 0 means "go on with the upgrade". */
 typedef struct Admission

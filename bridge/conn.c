@@ -29,6 +29,14 @@
 #define LOG_RATE 5000
 #define LOG_BURST 20000
 
+/*
+ * A frame may come in so many pieces, which is more than any network makes of
+ * the largest: each costs a callback, however little is in it.
+ */
+#define PIECES_MAX 16384
+/* Before hello has said who it is: hello alone. */
+#define HELLO_FRAME_BYTES_MAX (UD_HEADER_BYTES + UD_ENVELOPE_BYTES + UD_BODY_BYTES_MAX)
+
 /* An agent that does not read what it is sent. */
 #define OUT_BYTES_MAX (32 * 1024 * 1024)
 /* Reassembly memory kept between frames. */
@@ -329,12 +337,20 @@ conn_receive(Conn *conn, const void *bytes, size_t len, bool first, bool last, b
 		conn_close(conn, CLOSE_UNSUPPORTED, "binary frames only");
 		return;
 	}
-	if (conn->in.len + len > UD_FRAME_BYTES_MAX)
+	if (first)
 	{
-		conn_close(conn, CLOSE_TOO_BIG, "frame too big");
+		conn->pieces = 0;
+		conn->frame_since = conn->received_at;
+	}
+	conn->pieces++;
+	if (conn->in.len + len > (conn->state == CONN_NEW ? HELLO_FRAME_BYTES_MAX : UD_FRAME_BYTES_MAX) ||
+		conn->pieces > PIECES_MAX)
+	{
+		conn_close(conn, CLOSE_TOO_BIG, conn->pieces > PIECES_MAX ? "a frame in too many pieces" : "frame too big");
 		ud_buf_release(&conn->in);
 		return;
 	}
+	conn->frame_partial = !last;
 	if (first && last)
 		code = conn_frame(conn, bytes, len, &err);
 	else
@@ -366,6 +382,8 @@ conn_tick(Conn *conn, int64_t now)
 		conn_close(conn, CLOSE_GOING_AWAY, "no session in time");
 	else if (now - conn->received_at > HANGUP_AFTER_US)
 		conn_close(conn, CLOSE_GOING_AWAY, "nothing received");
+	else if (conn->frame_partial && now - conn->frame_since > HANGUP_AFTER_US)
+		conn_close(conn, CLOSE_GOING_AWAY, "a frame did not end in time");
 	else if (now - conn->pinged_at > PING_AFTER_US)
 	{
 		/* Whatever else flows: the agent, too, relies on hearing from us. */

@@ -59,6 +59,9 @@ typedef struct Conn
 	int64_t		pinged_at;
 	bool		ping_due;
 	UdBuf		in;				/* fragments of one frame */
+	int			pieces;			/* of that frame so far */
+	bool		frame_partial;	/* it goes on */
+	int64_t		frame_since;
 	UdBuf		out;			/* envelopes and bodies, not yet framed */
 	Limit		control_limit;
 	Limit		log_limit;

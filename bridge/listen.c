@@ -16,7 +16,7 @@
 
 #define SECOND INT64_C(1000000)
 #define TOKENS_EVERY_US (60 * SECOND)
-#define TOKENS_WISH_US (1 * SECOND)
+#define TOKENS_AGAIN_US (1 * SECOND)
 #define TICK_US (SECOND / 4)
 
 static void listen_kick(Listen *listen);
@@ -112,7 +112,7 @@ listen_tick(void *arg)
 	Listen	   *listen = arg;
 	int64_t		since = loop_now() - listen->tokens_at;
 
-	if (since > TOKENS_EVERY_US || (listen->tokens_wished && since > TOKENS_WISH_US))
+	if (since > TOKENS_EVERY_US || (listen->tokens_wished && since > TOKENS_AGAIN_US))
 		listen->tokens_due = true;
 	listen_kick(listen);
 	loop_timer_set(&listen->bridge->loop, &listen->timer, TICK_US);
@@ -128,7 +128,7 @@ void
 listen_refresh_tokens(Listen *listen)
 {
 	listen->tokens_wished = true;
-	if (loop_now() - listen->tokens_at > TOKENS_WISH_US)
+	if (loop_now() - listen->tokens_at > TOKENS_AGAIN_US)
 	{
 		listen->tokens_due = true;
 		listen_kick(listen);
@@ -158,11 +158,9 @@ listen_notified(void *arg, const char *channel)
 {
 	Listen	   *listen = arg;
 
+	/* Any role can notify: not each call may cost the reading of all tokens. */
 	if (strcmp(channel, "unidesk_tokens") == 0)
-	{
-		listen->tokens_due = true;
-		listen_kick(listen);
-	}
+		listen_refresh_tokens(listen);
 	else
 		control_pull(&listen->bridge->control);
 }

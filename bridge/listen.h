@@ -21,7 +21,7 @@ typedef struct Listen
 	int32_t		listened_id;	/* bridge whose channel is listened to */
 	int32_t		listening_id;	/* that the call in flight will make it */
 	bool		tokens_due;
-	bool		tokens_wished;	/* for a token that is not in the map */
+	bool		tokens_wished;	/* as soon as the last load is old enough */
 	int64_t		tokens_at;		/* when the last load began */
 	LoopTimer	timer;
 } Listen;
@@ -33,7 +33,7 @@ extern void listen_release(Listen *listen);
 /* The bridge's id is known or has changed. */
 extern void listen_to_bridge(Listen *listen);
 
-/* Load the token map again, at most once a second. */
+/* Load the token map again; at most once a second, however often it is called. */
 extern void listen_refresh_tokens(Listen *listen);
 
 #endif							/* LISTEN_H */

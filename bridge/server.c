@@ -58,8 +58,6 @@ note_refused(Server *server, const char *why)
 	snprintf(server->refused_why, sizeof(server->refused_why), "%s", why);
 }
 
-#define HTTP_STATUS_UPGRADE_REQUIRED 426
-
 static const char *
 status_text(int status)
 {
@@ -100,7 +98,7 @@ respond(struct lws *wsi, int status, int retry_after_s, const char *body)
 	else if (status == HTTP_STATUS_UNAUTHORIZED)
 		snprintf(extra, sizeof(extra), "WWW-Authenticate: Bearer\r\n");
 	else if (status == HTTP_STATUS_UPGRADE_REQUIRED)
-		snprintf(extra, sizeof(extra), "Upgrade: websocket\r\n");
+		snprintf(extra, sizeof(extra), "Upgrade: websocket\r\nSec-WebSocket-Version: " WEBSOCKET_VERSION "\r\n");
 	len = snprintf(text, sizeof(buffer) - LWS_PRE,
 				   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
 				   "Cache-Control: no-store\r\nConnection: close\r\n%s\r\n%s",
@@ -298,7 +296,8 @@ loop_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, voi
 	(void) len;
 	if (reason == LWS_CALLBACK_RAW_RX_FILE)
 		loop_dispatch(&bridge_of(wsi)->loop);
-	return 0;
+	/* Its name is not a secret: a client may ask for it as a subprotocol. */
+	return reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION ? -1 : 0;
 }
 
 static const struct lws_protocols protocols[] = {

@@ -1,0 +1,134 @@
+# Hostile.pm
+#	What the scripts of the suite websocket share: cases, and what has to hold
+#	after each of them, whatever it was that the bridge was sent.
+#
+#	- the bridge is the same process;
+#	- another node's session is served, and how fast;
+#	- no row of tasks, attempts, logs or nodes has changed;
+#	- neither the bridge nor the server has put the client's bytes, or a token,
+#	  into its log.
+#
+# From the environment (websocket.sh): PORT, BRIDGE_PID, BRIDGE_LOG, TOKEN_GOOD,
+# TOKEN_EVIL, TOKEN_VICTIM, and what tools/private_pg.sh exports.
+package Hostile;
+
+use strict;
+use warnings;
+use IPC::Open2;
+use Exporter 'import';
+use AgentClient;
+
+our @EXPORT = qw(sql case wanted evil same_bridge $good $slowest CANARY);
+
+# In many cases, and never in a log.
+use constant CANARY => 'RAWCANARY';
+
+our ($good, $slowest) = (undef, 0);
+my %log_at = ($ENV{BRIDGE_LOG} => 0, $ENV{PG_LOG} => 0);
+my ($from_psql, $to_psql);
+my $failed = 0;
+
+$AgentClient::port = $ENV{PORT};
+$| = 1;
+my $psql = open2($from_psql, $to_psql, "$ENV{PG_BIN}/psql", '-XAtq');
+
+# The one value of a statement.
+sub sql
+{
+	my ($statement) = @_;
+	my $answer = '';
+	print $to_psql "$statement;\n\\echo end-of-answer\n";
+	$to_psql->flush;
+	while (defined(my $line = <$from_psql>)) {
+		last if $line eq "end-of-answer\n";
+		$answer .= $line;
+	}
+	chomp $answer;
+	return $answer;
+}
+
+# Everything that a hostile agent must not be able to change; its own sessions
+# come and go.
+sub rows
+{
+	return sql(q{
+		SELECT md5(concat_ws('#',
+			(SELECT string_agg(l::text, ',' ORDER BY l.task_id) FROM unidesk_data.live l),
+			(SELECT string_agg(t::text, ',' ORDER BY t.id) FROM unidesk_data.task t),
+			(SELECT string_agg(a::text, ',' ORDER BY a.task_id, a.attempt) FROM unidesk_data.attempt a),
+			(SELECT string_agg(h::text, ',' ORDER BY h.task_id) FROM unidesk_data.held h),
+			(SELECT string_agg(c::text, ',' ORDER BY c.task_id, c."offset") FROM unidesk_data.log_chunk c),
+			(SELECT string_agg(u::text, ',' ORDER BY u.node_id) FROM unidesk_data.node_use u),
+			(SELECT string_agg(g::text, ',' ORDER BY g.node_id, g.index) FROM unidesk_data.gpu g),
+			(SELECT string_agg((to_jsonb(n) - CASE name WHEN 'evil' THEN ARRAY['session', 'bridge_id', 'reconciled'] ELSE '{}' END)::text, ',' ORDER BY n.id)
+				FROM unidesk_data.node n)))});
+}
+
+sub same_bridge { return kill(0, $ENV{BRIDGE_PID}) ? undef : 'the bridge is gone'; }
+
+# What has come into the logs since the last call, or undef when it is clean.
+sub raw_in_logs
+{
+	for my $file (sort keys %log_at) {
+		open(my $log, '<', $file) or return "no $file";
+		seek($log, $log_at{$file}, 0);
+		local $/;
+		my $text = <$log> // '';
+		$log_at{$file} += length $text;
+		for my $secret (CANARY, @ENV{qw(TOKEN_GOOD TOKEN_EVIL TOKEN_VICTIM)}) {
+			return "$file holds what a client sent" if index($text, $secret) >= 0;
+		}
+		return sprintf('%s holds the byte %02x', $file, ord $1) if $text =~ /([^\t\n\x20-\x7e])/;
+	}
+	return undef;
+}
+
+sub good_client
+{
+	$good //= AgentClient->open_session(token => $ENV{TOKEN_GOOD}, machine => 'good') // return 'the good client got no session';
+	my $took = $good->beat;
+	return "the good client was answered $took" if $took !~ /^[0-9.]+$/ || $took > AgentClient::PATIENCE;
+	$slowest = $took if $took > $slowest;
+	return undef;
+}
+
+# case NAME, CODE: CODE returns undef when the answer was right, else what was wrong.
+sub case
+{
+	my ($name, $code) = @_;
+	my $before = rows();
+	my $wrong = $code->() // same_bridge() // good_client() // raw_in_logs();
+	$wrong //= 'rows have changed' if rows() ne $before;
+	if (defined $wrong) {
+		$failed = 1;
+		$wrong =~ s/[^\x20-\x7e]/?/g;
+		print "not ok $name ($wrong)\n";
+	} else {
+		print "ok $name\n";
+	}
+}
+
+# wanted GOT, RIGHT...: undef when it is one of them.
+sub wanted
+{
+	my ($got, @right) = @_;
+	$got //= 'nothing';
+	return (grep { $_ eq $got } @right) ? undef : "wanted @right, got $got";
+}
+
+# A session of the hostile node.
+sub evil { return AgentClient->open_session(token => $ENV{TOKEN_EVIL}, machine => 'evil', @_) // die "the evil node got no session\n"; }
+
+END {
+	if (defined $psql) {
+		close($to_psql);
+		waitpid($psql, 0);
+		$? = $failed;
+	}
+}
+
+die "no good client\n" if defined good_client();
+evil()->hang_up;
+raw_in_logs();
+
+1;
