@@ -108,6 +108,19 @@ take_stage(ParseState *state, const char *token, JsonTokenType type)
 	}
 }
 
+/* Is the field of the top level one of those that hold a single value? */
+static bool
+is_single_value(const char *field)
+{
+	static const char *const names[] = {"phase", "reason", "image_id", "message", "exit_code", "log_end", "oom"};
+
+	/* In an array there is no field. */
+	for (size_t i = 0; field != NULL && i < lengthof(names); i++)
+		if (strcmp(field, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static void
 take_text_field(ParseState *state, const char *field, const char *token)
 {
@@ -135,8 +148,8 @@ take_text_field(ParseState *state, const char *field, const char *token)
 	}
 	else if (strcmp(field, "message") == 0)
 		report->message = clipped(token);
-	else if (strcmp(field, "exit_code") == 0 || strcmp(field, "log_end") == 0 || strcmp(field, "oom") == 0)
-		state->error = "a number or truth value is given as a string";
+	else if (is_single_value(field) || strcmp(field, "stage_ms") == 0)
+		state->error = "a string is given instead of something else";
 }
 
 static void
@@ -168,16 +181,24 @@ take_field(ParseState *state, const char *token, JsonTokenType type)
 			report->log_end = value;
 	}
 	else if (strcmp(field, "oom") == 0)
+	{
 		report->oom = (type == JSON_TOKEN_TRUE);
-	else if (strcmp(field, "phase") == 0 || strcmp(field, "reason") == 0 ||
-			 strcmp(field, "image_id") == 0 || strcmp(field, "message") == 0)
+		if (type != JSON_TOKEN_TRUE && type != JSON_TOKEN_FALSE)
+			state->error = "oom is neither true nor false";
+	}
+	else if (strcmp(field, "stage_ms") == 0)
+		state->error = "stage_ms is not an object";
+	else if (is_single_value(field))
 		state->error = "a text field is not a string";
 }
 
 CALLBACK
 open_object(void *arg)
 {
-	((ParseState *) arg)->depth++;
+	ParseState *state = arg;
+
+	if (state->depth++ == 1 && is_single_value(state->field))
+		state->error = "an object is given instead of a single value";
 	CALLBACK_DONE;
 }
 
@@ -186,8 +207,12 @@ open_array(void *arg)
 {
 	ParseState *state = arg;
 
-	if (state->depth++ == 0)
+	if (state->depth == 0)
 		state->error = "body is not an object";
+	else if (state->depth == 1 && state->field != NULL &&
+			 (is_single_value(state->field) || strcmp(state->field, "stage_ms") == 0))
+		state->error = "an array is given instead of something else";
+	state->depth++;
 	CALLBACK_DONE;
 }
 

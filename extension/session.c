@@ -6,7 +6,9 @@
  * and answers with the whole desired state; from then on the node is
  * reconciled and may get work.  A hello is rare and its body is JSON, so it
  * is parsed by SQL inside a subtransaction: bad data closes this connection
- * and fails nobody else.
+ * and fails nobody else.  Whatever can raise for bad data is done there, and
+ * nothing that a rollback does not undo: answers to the bridge and shared
+ * memory come after it.
  */
 #include "unidesk.h"
 
@@ -112,11 +114,20 @@ typedef struct Hello
 	Datum		body;			/* jsonb */
 } Hello;
 
+/* The inventory as a table; $2 is the body. */
+#define INVENTORY \
+	"inventory AS (SELECT ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt" \
+	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer)" \
+	" WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL)"
+
+/* Raises for a body that cannot be used, its inventory included. */
 static void
 parse_hello(const UnideskMessage *message, Hello *hello)
 {
 	static SPIPlanPtr plan;
+	static SPIPlanPtr inventory_plan;
 	UnideskArgs args = {0};
+	UnideskArgs inventory = {0};
 
 	unidesk_arg_text(&args, pnstrdup(message->body, message->body_bytes));
 	unidesk_execute(&plan,
@@ -134,6 +145,9 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("attempts is not an array")));
+	unidesk_arg_int32(&inventory, message->node_id);
+	unidesk_arg(&inventory, JSONBOID, hello->body);
+	unidesk_execute(&inventory_plan, "WITH " INVENTORY " SELECT count(*) FROM inventory WHERE $1 <> 0", &inventory);
 }
 
 static int64
@@ -169,12 +183,6 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_execute(&grant_plan, "SELECT unidesk_data._grant_capacity($1, $2)", &grant);
 	return DatumGetBool(unidesk_column(0, 1, NULL));
 }
-
-/* The inventory as a table; $2 is the body. */
-#define INVENTORY \
-	"inventory AS (SELECT ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt" \
-	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer)" \
-	" WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL)"
 
 /*
  * Live attempts that the node does not have although it was told of them:
@@ -328,53 +336,62 @@ supersede(ReturnSetInfo *result, const NodeRow *node)
 	unidesk_out(result, &close);
 }
 
+/* A node on its way in. */
+typedef struct Arrival
+{
+	int32		bridge_id;
+	NodeRow		node;
+	Hello		hello;
+	int64		session;		/* 0: refused, and answered */
+	bool		enough;			/* it brings what was declared */
+} Arrival;
+
 static void
-open_session(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
-			 const NodeRow *node, const Hello *hello)
+open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival *arrival)
 {
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 	UnideskOut	opened = unidesk_answer(message, 0);
-	int64		session = next_session();
+	const NodeRow *node = &arrival->node;
+	const Hello *hello = &arrival->hello;
 	bool		expired;
-	bool		enough;
 	int			count;
 	int64		rev;
 
-	enough = write_node(message, hello, session, bridge_id);
 	if (node->session != 0)
 		supersede(result, node);
-	unidesk_node_move(message->node_id, node->status, enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
-					  UNIDESK_BY_AGENT, enough ? NULL : "it brings less than was declared", actor);
+	unidesk_node_move(message->node_id, node->status, arrival->enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
+					  UNIDESK_BY_AGENT, arrival->enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, session, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, arrival->session, unidesk_now(), &expired);
 	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
 	release_held(message->node_id, hello->body);
 
 	rev = unidesk_desired_revision(message->node_id, &count);
 	opened.kind = UNIDESK_OUT_SESSION;
-	opened.session = session;
+	opened.session = arrival->session;
 	opened.value = rev;
 	unidesk_out(result, &opened);
-	send_welcome(result, message, node, session, rev);
-	unidesk_send_desired_full(result, message, session, rev, count);
-	reconcile_unknown(result, message, session, hello->body);
+	send_welcome(result, message, node, arrival->session, rev);
+	unidesk_send_desired_full(result, message, arrival->session, rev, count);
+	reconcile_unknown(result, message, arrival->session, hello->body);
 	unidesk_note_node(message->node_id);
 }
 
+/* Guarded: check who comes and what it brings, and write that down. */
 static void
-accept_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
+admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 {
-	NodeRow		node;
-	Hello		hello;
+	Arrival    *arrival = arg;
+	Hello	   *hello = &arrival->hello;
 
-	if (!lock_node(result, message, &node))
+	if (!lock_node(result, message, &arrival->node))
 		return;
-	parse_hello(message, &hello);
-	if (hello.proto_min > UD_PROTOCOL_VERSION || hello.proto_max < UD_PROTOCOL_VERSION)
+	parse_hello(message, hello);
+	if (hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION)
 		unidesk_out_close(result, message, UD_CLOSE_VERSION, "this server speaks version 1 of the protocol");
-	else if (hello.boot_id == NULL || hello.engine_id == NULL)
+	else if (hello->boot_id == NULL || hello->engine_id == NULL)
 		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello lacks boot_id or engine_id");
-	else if (!may_take_over(message, &node, hello.boot_id, hello.engine_id))
+	else if (!may_take_over(message, &arrival->node, hello->boot_id, hello->engine_id))
 	{
 		UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 
@@ -382,16 +399,23 @@ accept_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_
 		unidesk_out_close(result, message, UD_CLOSE_DUPLICATE, "this node is connected from another machine");
 	}
 	else
-		open_session(result, message, bridge_id, &node, &hello);
+	{
+		int64		session = next_session();
+
+		arrival->enough = write_node(message, hello, session, arrival->bridge_id);
+		arrival->session = session;
+	}
 }
 
 /*
  * Run something that may raise for bad data; true when it did not.  Only
- * errors of class 22 (data exception) are the sender's fault.
+ * errors of class 22 (data exception) and 54 (too much of it) are the
+ * sender's fault.  What it sent stays out of the log: PostgreSQL's messages
+ * quote it.
  */
 static bool
-guarded(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
-		void (*body) (ReturnSetInfo *, const UnideskMessage *, int32))
+guarded(ReturnSetInfo *result, const UnideskMessage *message,
+		void (*body) (ReturnSetInfo *, const UnideskMessage *, void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -404,7 +428,7 @@ guarded(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		body(result, message, bridge_id);
+		body(result, message, arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -420,7 +444,10 @@ guarded(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
 		CurrentResourceOwner = owner;
 		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 			ReThrowError(error);
-		ereport(LOG, (errmsg("node %d sent what cannot be understood: %s", message->node_id, error->message)));
+		ereport(LOG,
+				(errmsg("node %d sent what cannot be understood: %.*s", message->node_id,
+						(int) strcspn(error->message, "\""), error->message),
+				 errhidestmt(true)));
 		fine = false;
 	}
 	PG_END_TRY();
@@ -432,12 +459,24 @@ guarded(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id,
 void
 unidesk_take_hello(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
 {
-	if (!guarded(result, message, bridge_id, accept_hello))
+	Arrival		arrival = {0};
+
+	arrival.bridge_id = bridge_id;
+	if (!guarded(result, message, admit, &arrival))
 		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello cannot be understood");
+	else if (arrival.session != 0)
+		open_session(result, message, &arrival);
 }
 
+/* Guarded. */
 static void
-accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bridge_id)
+parse_inventory(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
+{
+	parse_hello(message, arg);
+}
+
+void
+unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 {
 	static SPIPlanPtr node_plan;
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
@@ -446,6 +485,11 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	Hello		hello;
 	bool		expired;
 
+	if (!guarded(result, message, parse_inventory, &hello))
+	{
+		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "inventory cannot be understood");
+		return;
+	}
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg_int64(&args, message->session);
 	/* The session may have ended since the batch began. */
@@ -459,7 +503,6 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	if (unidesk_column_int32(0, 1) == UNIDESK_NODE_OFFLINE)
 		unidesk_node_move(message->node_id, UNIDESK_NODE_OFFLINE, UNIDESK_NODE_ONLINE, UNIDESK_BY_AGENT,
 						  "it was heard again", actor);
-	parse_hello(message, &hello);
 	unidesk_beat_revive(message->node_id);
 	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
 	/* It counts as a beat: leases of what is assigned next start from it. */
@@ -469,11 +512,4 @@ accept_inventory(ReturnSetInfo *result, const UnideskMessage *message, int32 bri
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);
 	unidesk_note_node(message->node_id);
-}
-
-void
-unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
-{
-	if (!guarded(result, message, 0, accept_inventory))
-		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "inventory cannot be understood");
 }
