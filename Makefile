@@ -41,6 +41,8 @@ packages:
 # tools/check.sh says what each is; make check-SUITE runs one.
 QUICK_SUITES  := exports units regress isolation
 SYSTEM_SUITES := \
+	websocket \
+	config \
 	restore \
 	path \
 	lease \

@@ -14,7 +14,7 @@
 #define RETRY_UNKNOWN_TOKEN_S 2
 #define RETRY_FULL_S 30
 
-#define UPGRADE_KEY_BYTES 24		/* 16 in base64 */
+#define UPGRADE_KEY_BYTES 24	/* 16 in base64 */
 
 static void
 deny(Admission *admission, int status, int retry_after_s, const char *reason)
@@ -153,5 +153,10 @@ admit_agent(Bridge *bridge, struct lws *wsi, Admission *admission)
 	else if (bridge->conns.count >= (size_t) bridge->config->connections_max)
 		deny(admission, HTTP_STATUS_SERVICE_UNAVAILABLE, RETRY_FULL_S, "too many connections");
 	else
+	{
 		admit_token(bridge, wsi, admission);
+		if (admission->status == 0 && !conn_may_arrive(&bridge->conns, admission->node, loop_now()))
+			deny(admission, HTTP_STATUS_SERVICE_UNAVAILABLE, RETRY_FULL_S,
+				 "this node connects too often or too many times");
+	}
 }

@@ -23,7 +23,10 @@
 #define HANGUP_AFTER_US (75 * SECOND)
 #define CLOSE_TIMEOUT_US (3 * SECOND)
 
-/* Messages per second; logs are bounded by credit, this is a backstop. */
+/*
+ * Messages per second; one counts for the kilobytes that the database has to
+ * parse too.  Logs are bounded by credit, this is a backstop.
+ */
 #define CONTROL_RATE 500
 #define CONTROL_BURST 4000
 #define LOG_RATE 5000
@@ -37,8 +40,16 @@
 /* Before hello has said who it is: hello alone. */
 #define HELLO_FRAME_BYTES_MAX (UD_HEADER_BYTES + UD_ENVELOPE_BYTES + UD_BODY_BYTES_MAX)
 
-/* An agent that does not read what it is sent. */
-#define OUT_BYTES_MAX (32 * 1024 * 1024)
+/*
+ * An agent that does not read what it is sent: all of a node's orders may come
+ * at once, so time decides, and the size only at last.
+ */
+#define READ_TIMEOUT_US (20 * SECOND)
+#define OUT_BYTES_MAX (256 * 1024 * 1024)
+/* Connections of one node: the old one lives on until it is found dead. */
+#define NODE_CONNECTIONS_MAX 8
+#define NODE_ARRIVALS_RATE 1
+#define NODE_ARRIVALS_BURST 60
 /* Reassembly memory kept between frames. */
 #define IN_BYTES_KEPT (16 * 1024)
 
@@ -58,6 +69,34 @@ conn_table_release(ConnTable *table)
 		conn_free(conn);
 	map_release(&table->by_number);
 	map_release(&table->by_session);
+	for (size_t i = 0; i < table->by_node.size; i++)
+		free((NodeGate *) (uintptr_t) table->by_node.entries[i].value);
+	map_release(&table->by_node);
+}
+
+/* Made at first sight; there are no more than tokens in the map. */
+static NodeGate *
+conn_gate(ConnTable *table, int32_t node, int64_t now)
+{
+	/* Keys are not 0; the database counts nodes from 1. */
+	uint64_t	key = (uint64_t) (uint32_t) node + 1;
+	NodeGate   *gate = (NodeGate *) (uintptr_t) map_get(&table->by_node, key);
+
+	if (gate == NULL)
+	{
+		gate = ud_calloc(1, sizeof(NodeGate));
+		limit_init(&gate->arrivals, NODE_ARRIVALS_RATE, NODE_ARRIVALS_BURST, now);
+		map_put(&table->by_node, key, (uint64_t) (uintptr_t) gate);
+	}
+	return gate;
+}
+
+bool
+conn_may_arrive(ConnTable *table, int32_t node, int64_t now)
+{
+	NodeGate   *gate = conn_gate(table, node, now);
+
+	return gate->connections < NODE_CONNECTIONS_MAX && limit_take(&gate->arrivals, 1, now);
 }
 
 Conn *
@@ -96,6 +135,8 @@ conn_new(Bridge *bridge, struct lws *wsi, int32_t node, const uint8_t *token_has
 	conn->opened_at = now;
 	conn->received_at = now;
 	conn->pinged_at = now;
+	conn->taken_at = now;
+	conn_gate(table, node, now)->connections++;
 	limit_init(&conn->control_limit, CONTROL_RATE, CONTROL_BURST, now);
 	limit_init(&conn->log_limit, LOG_RATE, LOG_BURST, now);
 	for (int i = 0; i < CHANNEL_COUNT; i++)
@@ -119,6 +160,7 @@ conn_free(Conn *conn)
 		map_remove(&table->by_session, conn->session);
 		control_close_session(&conn->bridge->control, conn->session);
 	}
+	conn_gate(table, conn->node, 0)->connections--;
 	map_remove(&table->by_number, (uint64_t) conn->number);
 	TAILQ_REMOVE(&table->all, conn, entry);
 	table->count--;
@@ -184,6 +226,14 @@ conn_open(Conn *conn, uint64_t session)
 	ud_info("connection %d of node %d: session %" PRIu64 " open", conn->number, conn->node, session);
 }
 
+/* What it does not read is not kept. */
+static void
+conn_close_unread(Conn *conn)
+{
+	ud_buf_release(&conn->out);
+	conn_close(conn, UD_CLOSE_OVERLOADED, "the agent does not read");
+}
+
 void
 conn_send(Conn *conn, const UdEnvelope *envelope, const void *body)
 {
@@ -193,10 +243,11 @@ conn_send(Conn *conn, const UdEnvelope *envelope, const void *body)
 		return;
 	if (conn->out.len > OUT_BYTES_MAX)
 	{
-		ud_buf_release(&conn->out);
-		conn_close(conn, UD_CLOSE_OVERLOADED, "the agent does not read");
+		conn_close_unread(conn);
 		return;
 	}
+	if (conn->out.len == 0)
+		conn->taken_at = loop_now();
 	ud_envelope_write(head, envelope);
 	ud_buf_append(&conn->out, head, sizeof(head));
 	ud_buf_append(&conn->out, body, envelope->body_bytes);
@@ -243,6 +294,7 @@ conn_take_frame(Conn *conn, uint8_t *out)
 	header.session = conn->session;
 	ud_header_write(out, &header);
 	memcpy(out + UD_HEADER_BYTES, conn->out.data, taken);
+	conn->taken_at = loop_now();
 	ud_buf_consume(&conn->out, taken);
 	if (conn->out.len == 0)
 		ud_buf_release(&conn->out);
@@ -253,7 +305,7 @@ conn_take_frame(Conn *conn, uint8_t *out)
 static int
 conn_check_message(Conn *conn, const UdHeader *header, const UdEnvelope *envelope, UdError *err)
 {
-	Limit	   *limit = envelope->type == UD_MSG_LOG ? &conn->log_limit : &conn->control_limit;
+	bool		log = envelope->type == UD_MSG_LOG;
 	const char *wrong = NULL;
 
 	if (envelope->type >= SERVER_TYPES_FROM)
@@ -274,7 +326,8 @@ conn_check_message(Conn *conn, const UdHeader *header, const UdEnvelope *envelop
 		ud_error(err, UD_EPROTO, 0, "%s", wrong);
 		return UD_CLOSE_PROTOCOL;
 	}
-	if (!limit_take(limit, loop_now()))
+	if (!limit_take(log ? &conn->log_limit : &conn->control_limit,
+					log ? 1 : 1 + envelope->body_bytes / 1024, loop_now()))
 	{
 		ud_error(err, UD_EPROTO, 0, "too many messages per second");
 		return UD_CLOSE_OVERLOADED;
@@ -382,6 +435,8 @@ conn_tick(Conn *conn, int64_t now)
 		conn_close(conn, CLOSE_GOING_AWAY, "no session in time");
 	else if (now - conn->received_at > HANGUP_AFTER_US)
 		conn_close(conn, CLOSE_GOING_AWAY, "nothing received");
+	else if (conn->out.len > 0 && now - conn->taken_at > READ_TIMEOUT_US)
+		conn_close_unread(conn);
 	else if (conn->frame_partial && now - conn->frame_since > HANGUP_AFTER_US)
 		conn_close(conn, CLOSE_GOING_AWAY, "a frame did not end in time");
 	else if (now - conn->pinged_at > PING_AFTER_US)

@@ -71,7 +71,15 @@ typedef struct Conn
 	uint16_t	close_code;		/* when closing */
 	char		close_text[CLOSE_TEXT_BYTES_MAX + 1];
 	int64_t		close_by;		/* then it is cut off */
+	int64_t		taken_at;		/* when the socket last took from out */
 } Conn;
+
+/* What all connections of one node may do together. */
+typedef struct NodeGate
+{
+	int			connections;
+	Limit		arrivals;
+} NodeGate;
 
 TAILQ_HEAD(ConnList, Conn);
 
@@ -82,10 +90,17 @@ typedef struct ConnTable
 	int32_t		last_number;
 	Map			by_number;
 	Map			by_session;
+	Map			by_node;		/* NodeGate, owned; kept while the bridge runs */
 } ConnTable;
 
 extern void conn_table_init(ConnTable *table);
 extern void conn_table_release(ConnTable *table);
+
+/*
+ * May one more connection of this node come now?  An agent needs one, and
+ * each hello is work for the database.
+ */
+extern bool conn_may_arrive(ConnTable *table, int32_t node, int64_t now);
 
 extern Conn *conn_new(struct Bridge *bridge, struct lws *wsi, int32_t node, const uint8_t *token_hash);
 

@@ -1,6 +1,6 @@
 /*
  * limit.h
- *	  Token bucket: how many messages a connection may send.
+ *	  Token bucket: how much may come in a time.
  */
 #ifndef LIMIT_H
 #define LIMIT_H
@@ -25,17 +25,17 @@ limit_init(Limit *limit, double rate, double burst, int64_t now_us)
 	limit->at_us = now_us;
 }
 
-/* Take one; false when there is none left. */
+/* Take so many, at least 1; false, and nothing taken, when they are not there. */
 static inline bool
-limit_take(Limit *limit, int64_t now_us)
+limit_take(Limit *limit, double cost, int64_t now_us)
 {
 	limit->level += (double) (now_us - limit->at_us) * limit->rate / 1e6;
 	limit->at_us = now_us;
 	if (limit->level > limit->burst)
 		limit->level = limit->burst;
-	if (limit->level < 1)
+	if (limit->level < cost)
 		return false;
-	limit->level -= 1;
+	limit->level -= cost;
 	return true;
 }
 

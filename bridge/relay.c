@@ -98,7 +98,7 @@ message_drop_queued(Relay *relay, Message *message)
 }
 
 /*
- * Beats and reports are levels: the newest says it all.  So an older one that
+ * Beats, inventories and reports are levels: the newest says it all.  So an older one that
  * still waits is dropped, which bounds the queue while the database is away.
  * The newest inherits the age, because that is how long nothing was heard.
  */
@@ -108,7 +108,8 @@ replace_older(Relay *relay, Message *newer)
 	Message    *older = newer;
 	int			steps = 0;
 
-	if (newer->envelope.type != UD_MSG_BEAT && newer->envelope.type != UD_MSG_REPORT)
+	if (newer->envelope.type != UD_MSG_BEAT && newer->envelope.type != UD_MSG_REPORT &&
+		newer->envelope.type != UD_MSG_INVENTORY)
 		return;
 	while ((older = TAILQ_PREV(older, MessageQueue, conn_entry)) != NULL && steps++ < REPLACE_SEARCH_MAX)
 	{

@@ -18,6 +18,7 @@
 #include "message.h"
 
 #define BATCH_MAX 10000
+#define COMPLAINTS_EVERY_MS 1000
 
 void
 unidesk_out(ReturnSetInfo *result, const UnideskOut *out)
@@ -133,6 +134,25 @@ session_is_current(HTAB *sessions, const UnideskMessage *message)
 	return message->session != 0 && entry != NULL && entry->session == message->session;
 }
 
+/* Into the server's log, but not as often as an agent likes; its text never. */
+static void
+take_agent_error(const UnideskMessage *message)
+{
+	static TimestampTz last;
+	static int	unsaid;
+	TimestampTz now = GetCurrentTimestamp();
+
+	unsaid++;
+	if (!TimestampDifferenceExceeds(last, now, COMPLAINTS_EVERY_MS))
+		return;
+	ereport(LOG,
+			(errmsg("node %d complains about task %lld attempt %d (%d complaints since the last such line)",
+					message->node_id, (long long) message->task, message->attempt, unsaid),
+			 errhidestmt(true)));
+	last = now;
+	unsaid = 0;
+}
+
 /* The arrays of one call. */
 typedef struct Batch
 {
@@ -243,9 +263,7 @@ take_messages(ReturnSetInfo *result, HTAB *sessions, int32 bridge_id,
 			unidesk_take_log(result, m, run);
 			break;
 		case UD_MSG_AGENT_ERROR:
-			ereport(LOG,
-					(errmsg("node %d complains about task %lld attempt %d",
-							m->node_id, (long long) m->task, m->attempt)));
+			take_agent_error(m);
 			break;
 		default:
 			unidesk_out_error(result, m, "protocol", "unknown message type");

@@ -13,6 +13,8 @@
 #	regress     extension/sql on a private server
 #	isolation   extension/specs on a private server
 #	cost        tests/cost/*.sh: what a task costs the database
+#	websocket   tests/system/websocket.sh: hostile clients of the bridge; no engine
+#	config      tests/system/config.sh: settings that cannot be used; no engine
 #	restore     tests/system/restore.sh: dump, restore, go on
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long

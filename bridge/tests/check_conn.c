@@ -11,6 +11,8 @@
 #include "bridge/bridge.h"
 #include "common/log.h"
 
+#define SECOND INT64_C(1000000)
+
 static Bridge bridge;
 static BridgeConfig config;
 static Conn *conn;
@@ -215,6 +217,27 @@ START_TEST(message_rate)
 
 END_TEST
 
+START_TEST(rate_of_kilobytes)
+{
+	int			code = 0;
+	int			messages = 0;
+
+	open_session();
+	for (; messages < 100 && code == 0; messages++)
+	{
+		code = deliver_one(UD_MSG_INVENTORY, 77);
+		add(UD_MSG_INVENTORY, 0, 0, UD_BODY_BYTES_MAX);
+		if (code == 0)
+			code = deliver(77);
+	}
+	ck_assert_int_eq(code, UD_CLOSE_OVERLOADED);
+	ck_assert_int_lt(messages, 20);
+	/* Of a level only the newest waits. */
+	ck_assert_uint_lt(bridge.relay.queued_bytes, 2 * UD_BODY_BYTES_MAX);
+}
+
+END_TEST
+
 START_TEST(log_queue_limit)
 {
 	int			code = 0;
@@ -298,6 +321,7 @@ START_TEST(batch_limits)
 	ck_assert_int_eq(relay_collect(channel, loop_now()), BATCH_MESSAGES_MAX);
 	relay_release(&bridge.relay);
 	relay_init(&bridge.relay, &bridge);
+	limit_init(&conn->control_limit, 1e6, 1e6, loop_now());
 	for (int i = 0; i < 30; i++)
 	{
 		add(UD_MSG_AGENT_ERROR, i, 0, UD_BODY_BYTES_MAX);
@@ -406,11 +430,87 @@ START_TEST(agent_that_does_not_read)
 	open_session();
 	envelope.type = UD_MSG_DESIRED;
 	envelope.body_bytes = UD_BODY_BYTES_MAX;
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 200; i++)
+		conn_send(conn, &envelope, body);
+	/* All of a node's orders at once are no reason; that nothing goes out is. */
+	conn_tick(conn, conn->taken_at + 19 * SECOND);
+	ck_assert_int_eq(conn->state, CONN_OPEN);
+	ck_assert_uint_gt(conn_take_frame(conn, frame), 0);
+	conn_tick(conn, conn->taken_at + 19 * SECOND);
+	ck_assert_int_eq(conn->state, CONN_OPEN);
+	conn_tick(conn, conn->taken_at + 21 * SECOND);
+	ck_assert_int_eq(conn->state, CONN_CLOSING);
+	ck_assert_int_eq(conn->close_code, UD_CLOSE_OVERLOADED);
+	ck_assert_ptr_null(conn->out.data);
+}
+
+END_TEST
+
+START_TEST(too_much_that_is_not_read)
+{
+	static uint8_t body[UD_BODY_BYTES_MAX];
+	UdEnvelope	envelope = {0};
+
+	open_session();
+	envelope.type = UD_MSG_DESIRED;
+	envelope.body_bytes = UD_BODY_BYTES_MAX;
+	for (int i = 0; i < 1100; i++)
 		conn_send(conn, &envelope, body);
 	ck_assert_int_eq(conn->state, CONN_CLOSING);
 	ck_assert_int_eq(conn->close_code, UD_CLOSE_OVERLOADED);
 	ck_assert_ptr_null(conn->out.data);
+}
+
+END_TEST
+
+START_TEST(too_many_pieces)
+{
+	int			pieces = 0;
+
+	open_session();
+	conn_receive(conn, "x", 1, true, false, true);
+	while (conn->state == CONN_OPEN && pieces++ < 100000)
+		conn_receive(conn, "", 0, false, false, true);
+	ck_assert_int_eq(conn->close_code, CLOSE_TOO_BIG);
+	ck_assert_int_gt(pieces, 10000);
+}
+
+END_TEST
+
+START_TEST(a_frame_that_does_not_end)
+{
+	open_session();
+	conn_receive(conn, "x", 1, true, false, true);
+	conn->received_at += 74 * SECOND;
+	conn_tick(conn, conn->frame_since + 74 * SECOND);
+	ck_assert_int_eq(conn->state, CONN_OPEN);
+	conn_tick(conn, conn->frame_since + 76 * SECOND);
+	ck_assert_int_eq(conn->close_code, CLOSE_GOING_AWAY);
+}
+
+END_TEST
+
+START_TEST(connections_of_one_node)
+{
+	static const uint8_t hash[TOKEN_HASH_BYTES] = {1, 2, 3};
+	ConnTable  *table = &bridge.conns;
+	int64_t		now = loop_now();
+	int			arrived = 0;
+	Conn	   *last = NULL;
+
+	while (conn_may_arrive(table, 3, now) && arrived++ < 100)
+		last = conn_new(&bridge, NULL, 3, hash);
+	/* With the one that setup made. */
+	ck_assert_int_eq(arrived, 7);
+	ck_assert(conn_may_arrive(table, 4, now));
+	conn_free(last);
+	ck_assert(conn_may_arrive(table, 3, now));
+	/* One at a time, but without a pause. */
+	for (arrived = 0; conn_may_arrive(table, 5, now) && arrived < 1000; arrived++)
+		conn_free(conn_new(&bridge, NULL, 5, hash));
+	ck_assert_int_eq(arrived, 60);
+	ck_assert(!conn_may_arrive(table, 5, now + SECOND / 2));
+	ck_assert(conn_may_arrive(table, 5, now + 2 * SECOND));
 }
 
 END_TEST
@@ -425,7 +525,7 @@ START_TEST(closed_while_its_frame_is_read)
 	open_session();
 	envelope.type = UD_MSG_DESIRED;
 	envelope.body_bytes = UD_BODY_BYTES_MAX;
-	while (conn->out.len <= 32 * 1024 * 1024)
+	while (conn->out.len <= 256 * 1024 * 1024)
 		conn_send(conn, &envelope, body);
 	ck_assert_int_eq(conn->state, CONN_OPEN);
 	for (int i = 0; i < 100; i++)
@@ -555,6 +655,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, log_body_limit);
 	tcase_add_test(tcase, mutilated_frames);
 	tcase_add_test(tcase, message_rate);
+	tcase_add_test(tcase, rate_of_kilobytes);
 	tcase_add_test(tcase, log_queue_limit);
 	tcase_add_test(tcase, newer_levels_replace_older_ones);
 	tcase_add_test(tcase, batch_is_sorted_by_task_and_stable);
@@ -564,6 +665,10 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, suspects_go_alone);
 	tcase_add_test(tcase, frames_out);
 	tcase_add_test(tcase, agent_that_does_not_read);
+	tcase_add_test(tcase, too_much_that_is_not_read);
+	tcase_add_test(tcase, too_many_pieces);
+	tcase_add_test(tcase, a_frame_that_does_not_end);
+	tcase_add_test(tcase, connections_of_one_node);
 	tcase_add_test(tcase, closed_while_its_frame_is_read);
 	tcase_add_test(tcase, fragments_text_and_size);
 	tcase_add_test(tcase, time_limits);

@@ -7,7 +7,8 @@
 #	websocket_handshake.pl  requests, and upgrades that are wrong in one thing
 #	websocket_frames.pl     WebSocket frames
 #	websocket_messages.pl   frames and messages of docs/protocol.md
-#	websocket_floods.pl     too much, too slow, too many; the database is away
+#	websocket_floods.pl     too much, too slow, too many
+#	websocket_database.pl   the database is away
 #
 # Logs: build/websocket.  VARIANT chooses the bridge: VARIANT=asan after a build of that.
 set -uo pipefail
@@ -23,7 +24,8 @@ if [ -z "${PG_ROOT:-}" ]; then
 	rm -rf "$out"
 	mkdir -p "$out"
 	exec tools/private_pg.sh --keep-log "$out/server.log" \
-		--set unidesk.beat_interval=15s --set unidesk.session_silent_after=30s -- "$0" "$@"
+		--set unidesk.beat_interval=15s --set unidesk.session_silent_after=30s \
+		--set track_functions=all -- "$0" "$@"
 fi
 
 sql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
@@ -40,16 +42,16 @@ trap 'exit 130' INT TERM HUP
 
 within 10 is t 'SELECT unidesk.worker_alive()' || exit 1
 sql 'ALTER ROLE unidesk_bridge LOGIN' || exit 1
-for node in good evil victim; do
-	declare -x "TOKEN_${node^^}=$(sql "SELECT unidesk.create_node('$node')")"
-done
+TOKEN_GOOD=$(sql "SELECT unidesk.create_node('good')")
+TOKEN_VICTIM=$(sql "SELECT unidesk.create_node('victim')")
+TOKENS_EVIL=$(sql "SELECT string_agg(unidesk.create_node('evil-' || i), ' ') FROM generate_series(1, 12) AS i")
 PORT=$(free_port)
 BRIDGE_LOG=$out/bridge.log
 UNIDESK_DATABASE="host=$PGHOST port=$PGPORT dbname=$PGDATABASE user=unidesk_bridge" \
 	UNIDESK_LISTEN=127.0.0.1:$PORT UNIDESK_BRIDGE_NAME=hostile UNIDESK_MAX_PER_ADDRESS=600 UNIDESK_LOG_LEVEL=debug \
 	"build/${VARIANT:-release}/bridge/unidesk-bridge" 2>"$BRIDGE_LOG" &
 bridge_pid=$!
-export PORT BRIDGE_LOG BRIDGE_PID=$bridge_pid
+export TOKEN_GOOD TOKEN_VICTIM TOKENS_EVIL PORT BRIDGE_LOG BRIDGE_PID=$bridge_pid
 healthy()
 {
 	UNIDESK_LISTEN=127.0.0.1:$PORT "build/${VARIANT:-release}/bridge/unidesk-bridge" --health
@@ -57,7 +59,7 @@ healthy()
 within 20 healthy || exit 1
 
 failed=0
-for part in "${@:-handshake frames messages floods}"; do
+for part in "${@:-handshake frames messages floods database}"; do
 	for name in $part; do
 		while IFS= read -r line; do
 			printf '%s\n' "$line"

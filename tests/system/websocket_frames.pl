@@ -59,7 +59,7 @@ case 'an endless message in empty fragments is ended', sub {
 	wanted(ends_after(ws(BINARY, '', fin => 0) . ws(CONTINUATION, '', fin => 0) x 50_000), 1008, 1009, 4009, 4013, 'eof');
 };
 case 'a hello beyond what a body may have is refused early', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_raw(ws(BINARY, 'x' x 300_000, fin => 0));
 	return wanted($client->closing, 1009);
 };

@@ -9,13 +9,11 @@ use lib "$FindBin::Bin/lib";
 use AgentClient;
 use Hostile;
 
-my %token = (good => $ENV{TOKEN_GOOD}, evil => $ENV{TOKEN_EVIL});
-
 # The status of an upgrade that is wrong in one thing.
 sub status_of
 {
 	my (%option) = @_;
-	my ($client, $status) = AgentClient->upgraded(token => $token{evil}, %option);
+	my ($client, $status) = AgentClient->upgraded(token => evil_token, %option);
 	return $status;
 }
 
@@ -44,11 +42,11 @@ sub refused_token
 
 case 'no token is 401', sub { wanted(status_of(headers => { Authorization => undef }, token => undef), 401) };
 case 'an empty token is 401', sub { wanted(status_of(headers => { Authorization => 'Bearer ' }), 401) };
-case 'another scheme is 401', sub { wanted(status_of(headers => { Authorization => "Basic $token{evil}" }), 401) };
+case 'another scheme is 401', sub { wanted(status_of(headers => { Authorization => 'Basic ' . evil_token }), 401) };
 my @wrong = (
 	[ 'a wrong token is 401', CANARY . 'x' x 40 ],
-	[ 'a token with a byte more is 401', "$token{evil}x" ],
-	[ 'a token without its last byte is 401', substr($token{evil}, 0, -1) ],
+	[ 'a token with a byte more is 401', evil_token . 'x' ],
+	[ 'a token without its last byte is 401', substr(evil_token, 0, -1) ],
 	[ 'a token of bytes that are no text is 401', "\xff\x1b[31m" . 'x' x 40, 400, 'eof' ],
 	[ 'a token of 4000 bytes is refused', 'x' x 4000, 400, 'eof' ],
 );
@@ -59,17 +57,17 @@ for my $wrong (@wrong) {
 	case $name, sub { wanted(refused_token("Bearer $text"), 401, @also) };
 }
 case 'two tokens are refused', sub {
-	my $text = AgentClient::upgrade_text(token => $token{evil});
-	$text =~ s/\r\n\r\n/\r\nAuthorization: Bearer $token{good}\r\n\r\n/;
+	my $text = AgentClient::upgrade_text(token => evil_token);
+	$text =~ s/\r\n\r\n/\r\nAuthorization: Bearer $ENV{TOKEN_GOOD}\r\n\r\n/;
 	wanted(answer_to($text), 401, 400, 503, 'eof');
 };
 case 'a token in the query is 400', sub {
-	wanted(status_of(path => "/agent?token=$token{evil}"), 400)
-		// wanted(status_of(path => "/agent?access_token=$token{evil}", headers => { Authorization => undef }, token => undef), 400);
+	wanted(status_of(path => '/agent?token=' . evil_token), 400)
+		// wanted(status_of(path => '/agent?access_token=' . evil_token, headers => { Authorization => undef }, token => undef), 400);
 };
 case 'a token is not taken from a cookie or the subprotocol', sub {
-	wanted(status_of(token => undef, headers => { Cookie => "token=$token{evil}" }), 401)
-		// wanted(status_of(token => undef, headers => { 'Sec-WebSocket-Protocol' => "unidesk.agent.v1, $token{evil}" }), 401);
+	wanted(status_of(token => undef, headers => { Cookie => 'token=' . evil_token }), 401)
+		// wanted(status_of(token => undef, headers => { 'Sec-WebSocket-Protocol' => 'unidesk.agent.v1, ' . evil_token }), 401);
 };
 case 'a revoked token is refused, and its connection ends', sub {
 	my $revoked = sql("SELECT unidesk.create_node('revoked')");
@@ -127,7 +125,7 @@ case 'another upgrade is refused', sub {
 	return undef;
 };
 case 'compression is not accepted', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $token{evil},
+	my ($client, $status) = AgentClient->upgraded(token => evil_token,
 		headers => { 'Sec-WebSocket-Extensions' => 'permessage-deflate; client_max_window_bits' });
 	return wanted($status, 101) // ($client->{head} =~ /extensions/i ? 'an extension was accepted' : undef);
 };
@@ -195,12 +193,12 @@ case 'a body longer or shorter than said reaches nothing', sub {
 case 'frames sent before the answer to the upgrade do no harm', sub {
 	# RFC 6455 forbids it; libwebsockets 4.1 may lose or garble them.
 	my $client = AgentClient->connect;
-	$client->send_raw(AgentClient::upgrade_text(token => $token{evil}) . AgentClient::ws_frame(AgentClient::BINARY, CANARY x 1000));
+	$client->send_raw(AgentClient::upgrade_text(token => evil_token) . AgentClient::ws_frame(AgentClient::BINARY, CANARY x 1000));
 	return wanted($client->read_status, 101) // wanted($client->closing, 1002, 4009, 'eof');
 };
 case 'an upgrade byte by byte works', sub {
 	my $client = AgentClient->connect;
-	for my $byte (split //, AgentClient::upgrade_text(token => $token{evil})) {
+	for my $byte (split //, AgentClient::upgrade_text(token => evil_token)) {
 		$client->send_raw($byte);
 	}
 	return wanted($client->read_status, 101);

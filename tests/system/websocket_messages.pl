@@ -75,7 +75,7 @@ sub ends_after
 sub hello_gets
 {
 	my ($body, %field) = @_;
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	return $status if $status ne '101';
 	$client->send_messages(message(HELLO, body => $body, %field));
 	my $answer = $client->wait_for(WELCOME);
@@ -107,17 +107,17 @@ sub report_gets { my ($body, %field) = @_; return answers_to(message(REPORT, %li
 # ---- the order of a session ------------------------------------------------
 
 case 'a message before hello is 4009', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_messages(message(BEAT, sequence => 1));
 	return wanted($client->closing, 4009);
 };
 case 'a hello that is not alone is 4009', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_messages(message(HELLO, body => AgentClient::hello_body(machine => 'evil')), message(BEAT, sequence => 1));
 	return wanted($client->closing, 4009);
 };
 case 'a message between hello and welcome is 4009', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_raw(AgentClient::ws_frame(2, $client->protocol_frame([message(HELLO, body => AgentClient::hello_body(machine => 'evil'))]))
 		. AgentClient::ws_frame(2, $client->protocol_frame([message(BEAT, sequence => 1)])));
 	return wanted($client->closing, 4009);
@@ -127,7 +127,7 @@ case 'a second hello is 4009', sub {
 		// wanted(ends_after(sub { $_[0]->protocol_frame([message(HELLO, body => AgentClient::hello_body(machine => 'evil'))], session => 0) }), 4009);
 };
 case 'a hello with a session number is 4009', sub {
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_frame($client->protocol_frame([message(HELLO, body => AgentClient::hello_body(machine => 'evil'))], session => 1));
 	return wanted($client->closing, 4009);
 };
@@ -146,7 +146,7 @@ case 'the newer connection of one machine supersedes the older', sub {
 case 'another machine with the same token is 4409', sub {
 	my $first = evil();
 	$first->beat;
-	my ($client, $status) = AgentClient->upgraded(token => $ENV{TOKEN_EVIL});
+	my ($client, $status) = AgentClient->upgraded(token => evil_token);
 	$client->send_messages(message(HELLO, body => AgentClient::hello_body(machine => 'another')));
 	return wanted($client->closing, 4409) // ($first->beat =~ /^[0-9.]+$/ ? undef : 'the first is not served');
 };
@@ -335,22 +335,20 @@ my @hellos = (
 	with('"labels":{}', '"labels":{"k":{}}'), with('"labels":{}', '"labels":{"a b":"c"}'), with('"labels":{}', '"labels":{"a":"' . 'x' x 200 . '"}'),
 	'[' x 200_000, '{"a":' x 40_000, with('"labels":{}', '"x":"' . 'y' x (256 * 1024 - 400) . '","labels":{"k":{}}'),
 );
-case 'a hello that cannot be understood is 4009', sub {
-	for my $body (@hellos) {
-		my $wrong = wanted(hello_gets($body), 4009);
-		return substr($body, 0, 60) . ' ' . substr($body, -60) . ": $wrong" if defined $wrong;
-	}
-	return undef;
-};
 case 'a hello of another version is 4004', sub {
 	wanted(hello_gets(with('"proto_min":1', '"proto_min":2')), 4004) // wanted(hello_gets(with('"proto_max":1', '"proto_max":0')), 4004);
 };
-case 'a hello that cannot be understood leaves the session that is open', sub {
-	my $open = evil();
-	for my $body (@hellos) { hello_gets($body) }
-	my $took = $open->beat;
-	return $took =~ /^[0-9.]+$/ ? undef : "the session ended with $took";
-};
+while (my @some = splice(@hellos, 0, 20)) {
+	case "a hello that cannot be understood is 4009, and the open session stays (${\ scalar @hellos} to go)", sub {
+		my $open = evil();
+		for my $body (@some) {
+			my $wrong = wanted(hello_gets($body), 4009);
+			return substr($body, 0, 60) . ' ' . substr($body, -60) . ": $wrong" if defined $wrong;
+		}
+		my $took = $open->beat;
+		return $took =~ /^[0-9.]+$/ ? undef : "the session ended with $took";
+	};
+}
 case 'an inventory that cannot be understood is 4009', sub {
 	for my $body ('', 'x', '[]', '{}', '{"attempts":5}', '{"attempts":[5]}', "{\"attempts\":[]}\0", '{"attempts":[{"incarnation":"0000000000000000","task":"x","attempt":1}]}',
 		'{"attempts":[{"incarnation":"0000000000000000","task":1e30,"attempt":1}]}', '[' x 200_000)
@@ -362,7 +360,7 @@ case 'an inventory that cannot be understood is 4009', sub {
 };
 case 'resources below zero count as none', sub {
 	my $got = hello_gets(with('"cpus_milli":4000', '"cpus_milli":-5'));
-	my $granted = sql("SELECT cpus_milli FROM unidesk_data.node_use u JOIN unidesk_data.node n ON n.id = u.node_id WHERE n.name = 'evil'");
+	my $granted = sql("SELECT cpus_milli FROM unidesk_data.node_use u JOIN unidesk_data.node n ON n.id = u.node_id WHERE n.token_hash = sha256(convert_to('" . evil_token . "', 'UTF8'))");
 	evil()->hang_up;
 	return wanted($got, 'welcome') // wanted($granted, 0);
 };
@@ -380,8 +378,8 @@ case 'a poisoned message among good ones fails alone', sub {
 };
 case 'a poisoned hello does not delay others in its batch', sub {
 	# Many at once, so that they share calls with the good client's beats.
-	my @clients = map { (AgentClient->upgraded(token => $ENV{TOKEN_EVIL}))[0] } 1 .. 5;
-	$_->send_messages(message(HELLO, body => $hellos[5])) for @clients;
+	my @clients = map { (AgentClient->upgraded(token => evil_token))[0] } 1 .. 5;
+	$_->send_messages(message(HELLO, body => 'x')) for @clients;
 	my $took = $good->beat;
 	for my $client (@clients) {
 		my $wrong = wanted($client->closing, 4009);

@@ -9,7 +9,9 @@
 #	  into its log.
 #
 # From the environment (websocket.sh): PORT, BRIDGE_PID, BRIDGE_LOG, TOKEN_GOOD,
-# TOKEN_EVIL, TOKEN_VICTIM, and what tools/private_pg.sh exports.
+# TOKEN_VICTIM, TOKENS_EVIL, and what tools/private_pg.sh exports.  There are
+# several evil nodes, because one alone would be held off for connecting so often;
+# each case uses the next.
 package Hostile;
 
 use strict;
@@ -18,7 +20,7 @@ use IPC::Open2;
 use Exporter 'import';
 use AgentClient;
 
-our @EXPORT = qw(sql case wanted evil same_bridge $good $slowest CANARY);
+our @EXPORT = qw(sql case wanted evil evil_token $good $slowest CANARY);
 
 # In many cases, and never in a log.
 use constant CANARY => 'RAWCANARY';
@@ -27,10 +29,22 @@ our ($good, $slowest) = (undef, 0);
 my %log_at = ($ENV{BRIDGE_LOG} => 0, $ENV{PG_LOG} => 0);
 my ($from_psql, $to_psql);
 my $failed = 0;
+our @evil = split ' ', $ENV{TOKENS_EVIL};
 
 $AgentClient::port = $ENV{PORT};
 $| = 1;
-my $psql = open2($from_psql, $to_psql, "$ENV{PG_BIN}/psql", '-XAtq');
+my $psql;
+psql_start();
+
+# One psql for all statements; again after the server was away.
+sub psql_start
+{
+	if (defined $psql) {
+		close($to_psql);
+		waitpid($psql, 0);
+	}
+	$psql = open2($from_psql, $to_psql, "$ENV{PG_BIN}/psql", '-XAtq');
+}
 
 # The one value of a statement.
 sub sql
@@ -60,7 +74,7 @@ sub rows
 			(SELECT string_agg(c::text, ',' ORDER BY c.task_id, c."offset") FROM unidesk_data.log_chunk c),
 			(SELECT string_agg(u::text, ',' ORDER BY u.node_id) FROM unidesk_data.node_use u),
 			(SELECT string_agg(g::text, ',' ORDER BY g.node_id, g.index) FROM unidesk_data.gpu g),
-			(SELECT string_agg((to_jsonb(n) - CASE name WHEN 'evil' THEN ARRAY['session', 'bridge_id', 'reconciled'] ELSE '{}' END)::text, ',' ORDER BY n.id)
+			(SELECT string_agg((to_jsonb(n) - CASE WHEN name LIKE 'evil%' THEN ARRAY['session', 'bridge_id', 'reconciled'] ELSE '{}' END)::text, ',' ORDER BY n.id)
 				FROM unidesk_data.node n)))});
 }
 
@@ -75,7 +89,7 @@ sub raw_in_logs
 		local $/;
 		my $text = <$log> // '';
 		$log_at{$file} += length $text;
-		for my $secret (CANARY, @ENV{qw(TOKEN_GOOD TOKEN_EVIL TOKEN_VICTIM)}) {
+		for my $secret (CANARY, @ENV{qw(TOKEN_GOOD TOKEN_VICTIM)}, @evil) {
 			return "$file holds what a client sent" if index($text, $secret) >= 0;
 		}
 		return sprintf('%s holds the byte %02x', $file, ord $1) if $text =~ /([^\t\n\x20-\x7e])/;
@@ -92,13 +106,15 @@ sub good_client
 	return undef;
 }
 
-# case NAME, CODE: CODE returns undef when the answer was right, else what was wrong.
+# case NAME, CODE: CODE returns undef when the answer was right, else what was
+# wrong.  With changes => 1 rows may change, because CODE itself does it.
 sub case
 {
-	my ($name, $code) = @_;
+	my ($name, $code, %option) = @_;
 	my $before = rows();
+	push @evil, shift @evil;
 	my $wrong = $code->() // same_bridge() // good_client() // raw_in_logs();
-	$wrong //= 'rows have changed' if rows() ne $before;
+	$wrong //= 'rows have changed' if !$option{changes} && rows() ne $before;
 	if (defined $wrong) {
 		$failed = 1;
 		$wrong =~ s/[^\x20-\x7e]/?/g;
@@ -116,8 +132,9 @@ sub wanted
 	return (grep { $_ eq $got } @right) ? undef : "wanted @right, got $got";
 }
 
-# A session of the hostile node.
-sub evil { return AgentClient->open_session(token => $ENV{TOKEN_EVIL}, machine => 'evil', @_) // die "the evil node got no session\n"; }
+# This case's hostile node: its token, and a session of it.
+sub evil_token { return $evil[0]; }
+sub evil { return AgentClient->open_session(token => $evil[0], machine => 'evil', @_) // die "the evil node got no session\n"; }
 
 END {
 	if (defined $psql) {
@@ -128,7 +145,10 @@ END {
 }
 
 die "no good client\n" if defined good_client();
-evil()->hang_up;
+for (@evil) {
+	evil()->hang_up;
+	push @evil, shift @evil;
+}
 raw_in_logs();
 
 1;
