@@ -7,6 +7,7 @@
  */
 #include "agent/config.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +20,19 @@
 
 #include "common/buf.h"
 #include "common/cleanup.h"
+#include "common/environment.h"
+#include "common/log.h"
 #include "common/reasons.h"
 
 #define TOKEN_BYTES_MIN 16
 #define TOKEN_BYTES_MAX 1024
 #define GPU_MEMORY_MAX (INT64_C(1) << 50)
+
+static const char *const config_names[] = {
+	"UNIDESK_URL", "UNIDESK_TOKEN_FILE", "UNIDESK_TOKEN", "UNIDESK_DATA", "UNIDESK_DATA_HOST", "UNIDESK_VOLUME",
+	"UNIDESK_DOCKER_SOCKET", "UNIDESK_TASK_NETWORK", "UNIDESK_CA_FILE", "UNIDESK_INIT", "UNIDESK_GIT",
+	"UNIDESK_GIT_UID", "UNIDESK_ALLOW_PRIVATE_GIT", "UNIDESK_DEBUG", "UNIDESK_GPUS", "UNIDESK_LABELS", NULL
+};
 
 /* The variable's value, or NULL when it is not set or empty. */
 static const char *
@@ -121,6 +130,43 @@ config_url(AgentConfig *config, UdError *err)
 		return err->code;
 	config->url_path = ud_strdup(end[0] == '\0' || strcmp(end, "/") == 0 ? "/agent" : end);
 	return 0;
+}
+
+static bool
+config_is_private_v4(uint32_t address)
+{
+	return address >> 24 == 10 || address >> 24 == 127 || address >> 20 == 0xac1 || address >> 16 == 0xc0a8 ||
+		address >> 16 == 0xa9fe || address >> 22 == 0x191;
+}
+
+/* A name without a dot is one of this network or of Docker's. */
+static bool
+config_is_private_name(const char *host)
+{
+	static const char *const zones[] = {".localhost", ".local", ".internal", ".lan", ".home.arpa"};
+	size_t		len = strlen(host);
+
+	if (strchr(host, '.') == NULL)
+		return true;
+	for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++)
+		if (len > strlen(zones[i]) && strcasecmp(host + len - strlen(zones[i]), zones[i]) == 0)
+			return true;
+	return false;
+}
+
+bool
+config_is_exposed(const AgentConfig *config)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+
+	if (config->url_tls)
+		return false;
+	if (inet_pton(AF_INET, config->url_host, &v4) == 1)
+		return !config_is_private_v4(ntohl(v4.s_addr));
+	if (inet_pton(AF_INET6, config->url_host, &v6) == 1)
+		return !IN6_IS_ADDR_LOOPBACK(&v6) && !IN6_IS_ADDR_LINKLOCAL(&v6) && (v6.s6_addr[0] & 0xfe) != 0xfc;
+	return !config_is_private_name(config->url_host);
 }
 
 /* Take over the token, without the newline that editors leave behind. */
@@ -342,6 +388,10 @@ config_load(AgentConfig *config, UdError *err)
 	if (config->task_network != NULL &&
 		(strcmp(config->task_network, "host") == 0 || strcmp(config->task_network, "container") == 0))
 		return ud_error(err, UD_EINVAL, 0, "UNIDESK_TASK_NETWORK must not be \"%s\": tasks never share the host's network", config->task_network);
+	ud_environment_warn(config_names);
+	if (config_is_exposed(config))
+		ud_warning("UNIDESK_URL leads to \"%.200s\" without TLS: the node's token and all that tasks write can be read on the way; use wss://",
+				   config->url_host);
 	return 0;
 }
 

@@ -66,4 +66,7 @@ typedef struct AgentConfig
 extern int	config_load(AgentConfig *config, UdError *err) UD_MUSTCHECK;
 extern void config_release(AgentConfig *config);
 
+/* The token would cross a network that does not look private, unencrypted. */
+extern bool config_is_exposed(const AgentConfig *config);
+
 #endif							/* AGENT_CONFIG_H */

@@ -231,7 +231,7 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 	data->tree_fd = data->out_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
 	data->root_fd = open(path, O_DIRECTORY | O_CLOEXEC);
 	if (data->root_fd < 0 || fstat(data->root_fd, &info) < 0)
-		return data_error(err, "open UNIDESK_DATA directory", path);
+		return data_error(err, "open directory", path);
 	if (data_lock(data, err) < 0)
 		return err->code;
 	for (size_t i = 0; i < sizeof(data_parts) / sizeof(data_parts[0]); i++)

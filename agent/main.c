@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -97,6 +98,22 @@ main_start_thread(void *(*start) (void *), void *arg, UdError *err)
 	return 0;
 }
 
+/* What a person can do about an engine that does not answer. */
+static const char *
+main_engine_advice(const char *path)
+{
+	struct stat info;
+
+	if (stat(path, &info) < 0)
+		return errno == ENOENT ? "there is no such file: start Docker, mount its socket, or set UNIDESK_DOCKER_SOCKET"
+			: "its directory is not accessible: run the agent as root or as a member of the group docker";
+	if (!S_ISSOCK(info.st_mode))
+		return "that is no socket: set UNIDESK_DOCKER_SOCKET to the engine's";
+	if (access(path, R_OK | W_OK) < 0)
+		return "no permission: run the agent as root or as a member of the group docker";
+	return "look at the engine's own log";
+}
+
 /* The engine may come up after us: wait for it, unless told to stop. */
 static int
 main_open_engine(Agent *agent, UdError *err)
@@ -113,7 +130,8 @@ main_open_engine(Agent *agent, UdError *err)
 		if (agent->docker != NULL)
 			docker_close(agent->docker);
 		agent->docker = NULL;
-		ud_warning("the engine at \"%s\" does not answer, trying again: %s", agent->config->docker_socket, err->message);
+		ud_warning("the engine at \"%s\" does not answer (%s), trying again: %s", agent->config->docker_socket,
+				   main_engine_advice(agent->config->docker_socket), err->message);
 		agent_lock(agent);
 		if (!atomic_load(&agent->exiting))
 			agent_wait_changed(agent, ENGINE_RETRY_S * 1000);
@@ -137,7 +155,12 @@ main_prepare(Agent *agent, UdError *err)
 	else if (docker_volume_mountpoint(agent->docker, config->volume, &host, err) < 0)
 		return err->code;
 	if (data_open(&agent->data, config->data, host, config->git_uid, config->init_program, err) < 0)
-		return err->code;
+	{
+		UdError		cause = *err;
+
+		return ud_error(err, cause.code, cause.reason, "UNIDESK_DATA \"%.200s\" cannot be used, it has to be a directory that can be written and has space: %.200s",
+						config->data, cause.message);
+	}
 	ud_info("data in \"%s\", which the engine sees as \"%s\"", agent->data.path, agent->data.host);
 	agent->git.program = config->git_program;
 	agent->git.uid = config->git_uid;

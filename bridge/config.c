@@ -13,18 +13,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <libpq-fe.h>
 
 #include "common/buf.h"
 #include "common/cleanup.h"
+#include "common/environment.h"
 
 #define LISTEN_DEFAULT "0.0.0.0:8080"
 #define CONNECTIONS_DEFAULT 10000
 #define CONNECTIONS_LIMIT 1000000
 #define PER_ADDRESS_DEFAULT 1000
 #define PASSWORD_BYTES_MAX 1024
+
+static const char *const names[] = {
+	"UNIDESK_DATABASE", "UNIDESK_DATABASE_PASSWORD_FILE", "UNIDESK_LISTEN", "UNIDESK_BRIDGE_NAME",
+	"UNIDESK_MAX_CONNECTIONS", "UNIDESK_MAX_PER_ADDRESS", "UNIDESK_LOG_LEVEL", NULL
+};
 
 /* NULL when the variable is missing or empty. */
 static const char *
@@ -159,12 +166,16 @@ read_password_file(BridgeConfig *config, UdError *err)
 {
 	const char *path = env_get("UNIDESK_DATABASE_PASSWORD_FILE");
 	char	   *password = NULL;
+	struct stat info;
 	int			result;
 
 	if (path == NULL)
 		return 0;
 	config->password_file = ud_strdup(path);
 	result = config_password(config, &password, err);
+	/* Not refused: secrets of container engines are mounted like that. */
+	if (result == 0 && stat(path, &info) == 0 && (info.st_mode & S_IRWXO) != 0)
+		ud_warning("UNIDESK_DATABASE_PASSWORD_FILE \"%s\" is open to everybody on this machine: chmod 600 is better", path);
 	if (password != NULL)
 		explicit_bzero(password, strlen(password));
 	free(password);
@@ -196,14 +207,14 @@ read_name(BridgeConfig *config, UdError *err)
 static int
 read_log_level(BridgeConfig *config, UdError *err)
 {
-	static const char *const names[] = {"debug", "info", "warning", "error"};
+	static const char *const levels[] = {"debug", "info", "warning", "error"};
 	const char *text = env_get("UNIDESK_LOG_LEVEL");
 
 	config->log_level = UD_LOG_INFO;
 	if (text == NULL)
 		return 0;
 	for (int i = UD_LOG_DEBUG; i <= UD_LOG_ERROR; i++)
-		if (strcmp(text, names[i]) == 0)
+		if (strcmp(text, levels[i]) == 0)
 		{
 			config->log_level = (UdLogLevel) i;
 			return 0;
@@ -231,6 +242,8 @@ config_read(BridgeConfig *config, UdError *err)
 		result = read_database(config, err);
 	if (result == 0)
 		result = read_password_file(config, err);
+	if (result == 0)
+		ud_environment_warn(names);
 	return result;
 }
 
@@ -255,13 +268,18 @@ int
 config_password(const BridgeConfig *config, char **password, UdError *err)
 {
 	char		text[PASSWORD_BYTES_MAX + 2];
+	struct stat info;
 	ssize_t		len;
 	ud_auto_fd int fd = -1;
 
 	*password = NULL;
 	if (config->password_file == NULL)
 		return 0;
-	fd = open(config->password_file, O_RDONLY | O_CLOEXEC);
+	/* Not blocking: nobody may ever write into what could be a pipe. */
+	fd = open(config->password_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode))
+		return ud_error(err, UD_EINVAL, 0, "UNIDESK_DATABASE_PASSWORD_FILE \"%s\" is not a regular file",
+						config->password_file);
 	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (len < 0)
 		return ud_error(err, UD_EINVAL, 0, "could not read UNIDESK_DATABASE_PASSWORD_FILE \"%s\": %s",

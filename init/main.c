@@ -49,6 +49,13 @@ parse_number(const char *name, const char *text, uint64_t min, uint64_t max)
 }
 
 static void
+usage(void)
+{
+	ud_err("usage: unidesk-init [--run-dir DIR] [--log-budget BYTES] [--grace SECONDS] -- PROGRAM [ARGUMENT...]");
+	exit(INIT_EXIT_REFUSED);
+}
+
+static void
 parse_options(int argc, char **argv, InitOptions *options)
 {
 	int			option;
@@ -56,6 +63,8 @@ parse_options(int argc, char **argv, InitOptions *options)
 	options->run_dir = UD_RUN_MOUNT;
 	options->log_budget = LOG_BUDGET_DEFAULT;
 	options->grace_s = 0;
+	/* One line, our own. */
+	opterr = 0;
 	/* "+": what follows the program is the program's. */
 	while ((option = getopt_long(argc, argv, "+", long_options, NULL)) != -1)
 	{
@@ -66,13 +75,10 @@ parse_options(int argc, char **argv, InitOptions *options)
 		else if (option == 'g')
 			options->grace_s = (uint32_t) parse_number("--grace", optarg, 0, 30 * 86400);
 		else
-			exit(INIT_EXIT_REFUSED);
+			usage();
 	}
 	if (optind >= argc)
-	{
-		ud_err("usage: unidesk-init [--run-dir DIR] [--log-budget BYTES] [--grace SECONDS] -- PROGRAM [ARGUMENT...]");
-		exit(INIT_EXIT_REFUSED);
-	}
+		usage();
 	options->argv = argv + optind;
 }
 

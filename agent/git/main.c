@@ -11,6 +11,7 @@
  * to say goes to descriptor 3 (status.h); context's tar goes to stdout.
  * Exit status 0 or 1.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -60,8 +61,9 @@ parse_number(const char *text, uint64_t *out, UdError *err)
 {
 	char	   *end;
 
+	errno = 0;
 	*out = strtoull(text, &end, 10);
-	return *text < '0' || *text > '9' || *end != '\0' ? usage(err) : 0;
+	return *text < '0' || *text > '9' || *end != '\0' || errno != 0 ? usage(err) : 0;
 }
 
 static int
