@@ -140,20 +140,14 @@ main_open_engine(Agent *agent, UdError *err)
 	return UD_ECANCELLED;
 }
 
-/* Engine, data directory, what an earlier run left. */
+/* Data directory, engine, what an earlier run left. */
 static int
 main_prepare(Agent *agent, UdError *err)
 {
 	const AgentConfig *config = agent->config;
-	char	   *host = NULL;
+	char	   *host = config->data_host != NULL ? ud_strdup(config->data_host) : NULL;
 
-	if (main_open_engine(agent, err) < 0)
-		return err->code;
-	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);
-	if (config->data_host != NULL)
-		host = ud_strdup(config->data_host);
-	else if (docker_volume_mountpoint(agent->docker, config->volume, &host, err) < 0)
-		return err->code;
+	/* First what can be told at once, because the engine is waited for. */
 	if (data_open(&agent->data, config->data, host, config->git_uid, config->init_program, err) < 0)
 	{
 		UdError		cause = *err;
@@ -161,6 +155,11 @@ main_prepare(Agent *agent, UdError *err)
 		return ud_error(err, cause.code, cause.reason, "UNIDESK_DATA \"%.200s\" cannot be used, it has to be a directory that can be written and has space: %.200s",
 						config->data, cause.message);
 	}
+	if (main_open_engine(agent, err) < 0)
+		return err->code;
+	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);
+	if (host == NULL && docker_volume_mountpoint(agent->docker, config->volume, &agent->data.host, err) < 0)
+		return err->code;
 	ud_info("data in \"%s\", which the engine sees as \"%s\"", agent->data.path, agent->data.host);
 	agent->git.program = config->git_program;
 	agent->git.uid = config->git_uid;
