@@ -98,7 +98,7 @@ says()
 	env -i PATH="$PATH" "$@" >"$work/said" 2>&1 </dev/null &
 	pid=$!
 	within 10 grep -qE -- "$pattern" "$work/said" || status=1
-	kill -TERM "$pid"
+	kill -TERM "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
 	cat "$work/said" >>"$out/lines.log"
 	grep -q "$SECRET" "$work/said" && status=1
@@ -194,6 +194,7 @@ denied()
 	chmod 0755 "$work" "$work/open"
 	cp "$bin/agent/unidesk-agent" "$bin/init/unidesk-init" "$bin/git/unidesk-git" "$work/open/" || return
 	install -m 0600 -o nobody "$work/token" "$work/open/token" || return
+	chown nobody "$work/open/data"
 	perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die' "$work/open/sock" || return
 	chmod 0600 "$work/open/sock"
 	says 'no permission: run the agent as root or as a member of the group docker' "${agent_environment[@]}" \
