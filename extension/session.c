@@ -101,7 +101,7 @@ may_take_over(const UnideskMessage *hello, const NodeRow *node, const char *boot
 		return true;
 	if (!unidesk_beat_get(hello->node_id, &beat) || beat.session != node->session)
 		return true;
-	return beat.last_seen + unidesk_session_silent_after * USECS_PER_SEC < unidesk_now();
+	return beat.last_seen + unidesk_session_silent_after_used() * USECS_PER_SEC < unidesk_now();
 }
 
 /* The facts of a hello, as SQL sees them. */
@@ -304,9 +304,9 @@ send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const NodeRow
 	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_text(&args, node->name);
 	unidesk_arg_int32(&args, message->node_id);
-	unidesk_arg_int32(&args, unidesk_beat_interval);
+	unidesk_arg_int32(&args, unidesk_beat_interval_used());
 	unidesk_arg_int32(&args, unidesk_report_repeat);
-	unidesk_arg_int32(&args, unidesk_agent_lease_margin);
+	unidesk_arg_int32(&args, unidesk_agent_lease_margin_used());
 	unidesk_arg_int64(&args, (int64) unidesk_log_budget * 1024);
 	unidesk_arg_int64(&args, (int64) unidesk_disk_floor * 1024 * 1024);
 	unidesk_arg_int32(&args, unidesk_fetch_timeout);

@@ -40,6 +40,52 @@ int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
 
+/*
+ * Settings are read from a file one by one and in any order, so one cannot
+ * refuse another.  Where two do not fit, what is used instead is computed here,
+ * and the worker says so.
+ */
+int
+unidesk_beat_interval_used(void)
+{
+	/* One beat may be lost, or a healthy node is called offline. */
+	return Min(unidesk_beat_interval, Max(unidesk_offline_after / 2, 1));
+}
+
+int
+unidesk_session_silent_after_used(void)
+{
+	/* Or another machine takes over a node between two of its beats. */
+	return Max(unidesk_session_silent_after, 2 * unidesk_beat_interval_used());
+}
+
+int
+unidesk_agent_lease_margin_used(void)
+{
+	/* Or the shortest lease is over on the node while its beats are in time. */
+	return Min(unidesk_agent_lease_margin, unidesk_lease_margin);
+}
+
+static void
+warn_unfit(const char *name, int set, const char *other, int used)
+{
+	if (set != used)
+		ereport(WARNING,
+				(errmsg("unidesk.%s of %d s does not fit %s: %d s is used", name, set, other, used),
+				 errhint("Change one of them and reload; docs/settings.md says how they belong together.")));
+}
+
+void
+unidesk_warn_of_settings(void)
+{
+	warn_unfit("beat_interval", unidesk_beat_interval,
+			   "unidesk.offline_after, which has to be at least twice as long", unidesk_beat_interval_used());
+	warn_unfit("session_silent_after", unidesk_session_silent_after,
+			   "unidesk.beat_interval, of which it has to be at least twice", unidesk_session_silent_after_used());
+	warn_unfit("agent_lease_margin", unidesk_agent_lease_margin,
+			   "unidesk.lease_margin, which it must not exceed", unidesk_agent_lease_margin_used());
+}
+
 /* One integer setting that a reload changes. */
 typedef struct IntSetting
 {

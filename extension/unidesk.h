@@ -52,6 +52,14 @@ extern int	unidesk_exclude_for;	/* s */
 
 extern void unidesk_define_settings(void);
 
+/* What is used of settings that have to fit others, in seconds. */
+extern int	unidesk_beat_interval_used(void);
+extern int	unidesk_session_silent_after_used(void);
+extern int	unidesk_agent_lease_margin_used(void);
+
+/* Into the log: which of them do not fit. */
+extern void unidesk_warn_of_settings(void);
+
 /* The server's clock, or the mock clock where unidesk.mock_clock is on. */
 extern TimestampTz unidesk_now(void);
 

@@ -236,6 +236,7 @@ unidesk_worker_main(Datum arg)
 	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "unidesk turn", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(turn_context);
+	unidesk_warn_of_settings();
 	unidesk_shared_worker_started();
 
 	for (;;)
@@ -251,6 +252,7 @@ unidesk_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			unidesk_warn_of_settings();
 		}
 	}
 }

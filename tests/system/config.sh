@@ -16,8 +16,10 @@ cd "$ROOT" || exit 1
 
 bin=$ROOT/build/${VARIANT:-release}
 out=$ROOT/build/config
-rm -rf "$out"
-mkdir -p "$out"
+if [ -z "${PG_ROOT:-}" ]; then
+	rm -rf "$out"
+	mkdir -p "$out"
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-config.XXXXXX")
 mounted=
 finish()
@@ -105,6 +107,43 @@ says()
 	[ "$status" -eq 0 ] || sed 's/^/  /' "$work/said"
 	return "$status"
 }
+
+# ---- server ----------------------------------------------------------------
+
+# In the file are values that do not fit, are none, and names that are none.
+server_checks()
+{
+	sql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 -c "$1"; }
+	within 10 is t 'SELECT unidesk.worker_alive()' || return
+	sql "CREATE TABLE node AS SELECT unidesk.create_node('n') AS token; CREATE TABLE bridge AS SELECT unidesk_bridge.register('config', 1) AS id" || return
+	# What a node is told, as hello asks for it.
+	limits()
+	{
+		sql "SELECT convert_from(body, 'UTF8')::jsonb #>> '{limits,$1}' FROM unidesk_bridge.receive((SELECT id FROM bridge), '{1}', '{1}',
+			ARRAY[(SELECT sha256(convert_to(token, 'UTF8')) FROM node)], '{0}', '{1}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}',
+			ARRAY['{\"proto_min\":1,\"proto_max\":1,\"boot_id\":\"m\",\"engine_id\":\"m\",\"attempts\":[]}'::bytea]) WHERE type = 129"
+	}
+	told() { [ "$(limits "$1")" = "$2" ] || { printf '  %s is %s\n' "$1" "$(limits "$1")"; return 1; }; }
+	warned() { grep -qE "WARNING: .*$1" "$PG_LOG" || { printf '  no warning: %s\n' "$1"; return 1; }; }
+	check 'server: beats too rare for offline_after are made frequent' told beat_s 45
+	check 'server: and that is said' warned 'unidesk.beat_interval of 3600 s does not fit unidesk.offline_after.*: 45 s is used'
+	check 'server: a take-over within two beats is put off, and that is said' warned 'unidesk.session_silent_after of 1 s does not fit .*: 90 s is used'
+	check 'server: a node'"'"'s margin beyond the lease'"'"'s is cut' told lease_margin_s 60
+	check 'server: and that is said too' warned 'unidesk.agent_lease_margin of 3600 s does not fit .*: 60 s is used'
+	check 'server: a value that is none leaves the default' is 30s 'SHOW unidesk.grace'
+	check 'server: and is complained of' warned 'invalid value for parameter "unidesk.grace"'
+	check 'server: a name that is none is complained of' warned 'invalid configuration parameter name "unidesk.no_such"'
+	sql "ALTER SYSTEM SET unidesk.beat_interval = '10s'"
+	sql "ALTER SYSTEM SET unidesk.agent_lease_margin = '5s'"
+	sql 'SELECT pg_reload_conf()' >/dev/null
+	check 'server: what fits again is used after a reload' within 10 told beat_s 10
+	check 'server: and the margin too' within 10 told lease_margin_s 5
+	[ "$failed" -eq 0 ]
+}
+if [ "${1:-}" = server ]; then
+	server_checks
+	exit
+fi
 
 # ---- bridge ----------------------------------------------------------------
 
@@ -234,4 +273,9 @@ usages_of_git()
 		reader usage tree --mirror x --commit y --into z --max-entries 1x
 }
 check 'git: arguments' usages_of_git
+
+# ---- server, beside a private one ------------------------------------------
+
+tools/private_pg.sh --keep-log "$out/server.log" --set unidesk.beat_interval=1h --set unidesk.session_silent_after=1s \
+	--set unidesk.agent_lease_margin=1h --set unidesk.grace=never --set unidesk.no_such=1 -- "$0" server || failed=1
 exit "$failed"
