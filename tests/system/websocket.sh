@@ -10,7 +10,10 @@
 #	websocket_floods.pl     too much, too slow, too many
 #	websocket_database.pl   the database is away
 #
-# Logs: build/websocket.  VARIANT chooses the bridge: VARIANT=asan after a build of that.
+#	websocket.sh [PART...]
+#
+# Logs: build/websocket.  VARIANT=asan takes the bridge of that build; give it
+# ASAN_OPTIONS=quarantine_size_mb=16, or its memory looks like a leak.
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$ROOT" || exit 1
@@ -59,16 +62,15 @@ healthy()
 within 20 healthy || exit 1
 
 failed=0
-for part in "${@:-handshake frames messages floods database}"; do
-	for name in $part; do
-		while IFS= read -r line; do
-			printf '%s\n' "$line"
-			case $line in
-				'ok '*) result_ok websocket "${line#ok }" ;;
-				'not ok '*) result_not_ok websocket "${line#not ok }"; failed=1 ;;
-			esac
-		done < <(timeout 240 "tests/system/websocket_$name.pl" 2>&1 || echo "not ok websocket_$name.pl ended with $?")
-	done
+[ $# -gt 0 ] || set -- handshake frames messages floods database
+for part; do
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		case $line in
+			'ok '*) result_ok websocket "${line#ok }" ;;
+			'not ok '*) result_not_ok websocket "${line#not ok }"; failed=1 ;;
+		esac
+	done < <(timeout 240 "tests/system/websocket_$part.pl" 2>&1 || echo "not ok websocket_$part.pl ended with $?")
 done
 check() { expect websocket "$@" || failed=1; }
 ends()
