@@ -145,8 +145,10 @@ static int
 main_prepare(Agent *agent, UdError *err)
 {
 	const AgentConfig *config = agent->config;
-	char	   *host = config->data_host != NULL ? ud_strdup(config->data_host) : NULL;
+	char	   *host;
 
+	assert(config != NULL);
+	host = config->data_host != NULL ? ud_strdup(config->data_host) : NULL;
 	/* First what can be told at once, because the engine is waited for. */
 	if (data_open(&agent->data, config->data, host, config->git_uid, config->init_program, err) < 0)
 	{
