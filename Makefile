@@ -51,7 +51,7 @@ SYSTEM_SUITES := \
 	demo
 
 check: packages
-	+@tools/check.sh build $(QUICK_SUITES) cost $(SYSTEM_SUITES)
+	+@tools/check.sh build $(QUICK_SUITES) tap cost $(SYSTEM_SUITES)
 
 check-quick: packages
 	+@tools/check.sh build $(QUICK_SUITES)
@@ -63,7 +63,7 @@ check-system: packages
 check-clean:
 	@tools/check_clean.sh $(RELEASE)
 
-CHECK_SUITES := $(addprefix check-,$(QUICK_SUITES) cost $(SYSTEM_SUITES))
+CHECK_SUITES := $(addprefix check-,$(QUICK_SUITES) tap cost $(SYSTEM_SUITES))
 $(CHECK_SUITES): check-%:
 	+@tools/check.sh build $*
 

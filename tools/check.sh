@@ -12,6 +12,7 @@
 #	units       the folders' tests/check_*.c
 #	regress     extension/sql on a private server
 #	isolation   extension/specs on a private server
+#	tap         extension/t: restarts, crashes, promotion, restore, update
 #	cost        tests/cost/*.sh: what a task costs the database
 #	websocket   tests/system/websocket.sh: hostile clients of the bridge; no engine
 #	config      tests/system/config.sh: settings that cannot be used; no engine
@@ -63,6 +64,7 @@ run_suite()
 			return "$status"
 			;;
 		isolation) tools/regress.sh isolation ;;
+		tap) tools/tap.sh ;;
 		cost)
 			for script in tests/cost/*.sh; do
 				[ -e "$script" ] || continue

@@ -66,7 +66,7 @@ run_test()
 	as_server mkdir "$PG_ROOT/$name"
 	as_server env -u PGHOST -u PGPORT -u PGSERVICE -u PGOPTIONS -u PGPASSWORD \
 		PATH="$PG_ROOT$bindir:$PATH" PG_REGRESS="$src_test/regress/pg_regress" PERL5LIB="$src_test/perl" \
-		TESTDIR="$PG_ROOT/$name" TESTDATADIR="$PG_ROOT/$name/tmp_check" TESTLOGDIR="$PG_ROOT/$name/tmp_check/log" LC_ALL=C \
+		PG_TEST_TIMEOUT_DEFAULT=60 TESTDIR="$PG_ROOT/$name" TESTDATADIR="$PG_ROOT/$name/tmp_check" TESTLOGDIR="$PG_ROOT/$name/tmp_check/log" LC_ALL=C \
 		perl "$PG_ROOT/extension/t/$name.pl" >"$out/$name.tap" 2>&1 &
 	running=$!
 	wait "$running" || status=$?
