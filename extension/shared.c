@@ -35,7 +35,7 @@ typedef struct SharedState
 	ConditionVariable tasks_ended;
 	pg_atomic_uint32 bridge_waked[BRIDGE_SLOTS];
 	pg_atomic_uint64 memory_differences;
-	pg_atomic_uint32 other_version;	/* the worker stands still */
+	pg_atomic_uint32 other_version; /* the worker stands still */
 } SharedState;
 
 static SharedState *shared;

@@ -94,7 +94,7 @@ group()
 			;;
 		check)
 			group build
-			need_package check iproute2 iptables openssl procps "$(first_offered postgresql-15 postgresql-17)"
+			need_package check iproute2 iptables libipc-run-perl openssl procps "$(first_offered postgresql-15 postgresql-17)"
 			;;
 		*) die "no such group: $1 (demo, base, build, check)" ;;
 	esac
