@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/attempt.h"
 #include "agent/json.h"
 #include "agent/lease.h"
 
@@ -78,6 +79,19 @@ report_write(const Attempt *attempt, UdBuf *out)
 	json_write(object, out);
 }
 
+/* What it takes of the node, also when the server does not know it. */
+static void
+report_set_uses(struct json_object *item, const Attempt *attempt)
+{
+	struct json_object *gpus = json_object_new_array();
+
+	json_set_int(item, "cpus_milli", attempt->cpus_milli);
+	json_set_int(item, "memory", attempt->memory);
+	for (char **gpu = attempt_gpus(attempt); *gpu != NULL; gpu++)
+		json_object_array_add(gpus, json_object_new_string(*gpu));
+	json_object_object_add(item, "gpus", gpus);
+}
+
 static void
 report_add_attempts(const Agent *agent, struct json_object *object)
 {
@@ -96,6 +110,8 @@ report_add_attempts(const Agent *agent, struct json_object *object)
 		json_set_int(item, "task", attempt->fence.task);
 		json_set_int(item, "attempt", attempt->fence.attempt);
 		json_set_text(item, "state", ud_attempt_state_name(attempt->state));
+		if (!attempt->ended)
+			report_set_uses(item, attempt);
 		json_object_array_add(list, item);
 	}
 	json_object_object_add(object, "attempts", list);

@@ -110,6 +110,16 @@ session_queue_error(Session *session, const UdEnvelope *about, const char *reaso
 
 /* --- receiving --- */
 
+/* Revisions are of one life of the server: after a restore it counts on from
+ * an earlier one. */
+static void
+session_forget_revisions(Session *session)
+{
+	session->last_rev = 0;
+	for (Attempt *attempt = session->agent->attempts; attempt != NULL; attempt = attempt->next)
+		attempt->rev = 0;
+}
+
 /* Every attempt starts its account with the server anew. */
 static void
 session_reset_attempts(Agent *agent)
@@ -146,6 +156,8 @@ session_on_welcome(Session *session, const UdHeader *header, const UdEnvelope *e
 	session->number = header->session;
 	session->next_beat_ns = clock_boot_ns();
 	agent_lock(agent);
+	if (agent->incarnation != welcome.incarnation)
+		session_forget_revisions(session);
 	agent->incarnation = welcome.incarnation;
 	memcpy(agent->node, welcome.node, sizeof(agent->node));
 	agent->limits = welcome.limits;

@@ -122,6 +122,8 @@ desired_run(Session *session, const UdEnvelope *envelope, const Fence *fence, co
 	}
 	attempt->rev = envelope->value;
 	attempt->spec = run.spec;
+	attempt->cpus_milli = run.spec->cpus_milli;
+	attempt->memory = run.spec->memory;
 	attempt->state = UD_ATTEMPT_ASSIGNED;
 	desired_apply_terms(attempt, &run);
 	ud_info("attempt %s: assigned, project %s", attempt->name, run.spec->project);

@@ -41,6 +41,8 @@ state_write(const Attempt *attempt, UdBuf *out)
 	json_set_int(object, "run_deadline_boot_ns", attempt->run_deadline_ns);
 	json_set_number(object, "grace_s", attempt->grace_s);
 	state_set_maybe(object, "lease_s", &attempt->lease_s);
+	json_set_int(object, "cpus_milli", attempt->cpus_milli);
+	json_set_int(object, "memory", attempt->memory);
 	json_set_int(object, "intent", attempt->intent);
 	json_set_bool(object, "stop_wanted", attempt->stop_wanted);
 	json_set_int(object, "final_state", attempt->final_state);
@@ -97,6 +99,8 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		json_get_text(object, "boot_id", UD_BOOT_ID_BYTES, &boot, err) < 0 ||
 		json_get_int(object, "run_deadline_boot_ns", INT64_MIN, INT64_MAX, &attempt->run_deadline_ns, err) < 0 ||
 		json_get_number(object, "grace_s", 0, SECONDS_MAX, &attempt->grace_s, err) < 0 ||
+		json_get_int(object, "cpus_milli", 0, INT64_MAX, &attempt->cpus_milli, err) < 0 ||
+		json_get_int(object, "memory", 0, INT64_MAX, &attempt->memory, err) < 0 ||
 		json_get_int(object, "intent", STOP_NONE, STOP_DISCARD, &intent, err) < 0 ||
 		json_get_bool(object, "stop_wanted", &attempt->stop_wanted, err) < 0 ||
 		json_get_int(object, "final_state", 0, UD_ATTEMPT_REJECTED, &final_state, err) < 0 ||

@@ -177,6 +177,16 @@ unidesk_rescan(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+PG_FUNCTION_INFO_V1(unidesk_note_node_sql);
+
+/* unidesk._note_node(node): its rows were changed by SQL. */
+Datum
+unidesk_note_node_sql(PG_FUNCTION_ARGS)
+{
+	unidesk_note_node(PG_GETARG_INT32(0));
+	PG_RETURN_VOID();
+}
+
 PG_FUNCTION_INFO_V1(unidesk_memory_differences);
 
 /* unidesk._memory_differences(): what verify_memory found since the start. */

@@ -542,7 +542,7 @@ static const char select_nodes[] =
 " WHERE $1 IS NULL OR n.id = ANY ($1) ORDER BY n.id";
 
 static const char select_held[] =
-"SELECT node_id, task_id, attempt, cpus_milli, memory, gpus, gpu_mask FROM unidesk_data.held"
+"SELECT node_id, task_id, attempt, cpus_milli, memory, gpus, gpu_mask, stop_asked FROM unidesk_data.held"
 " WHERE $1 IS NULL OR node_id = ANY ($1) ORDER BY node_id";
 
 static void
@@ -593,6 +593,9 @@ take_held_row(uint64 row)
 	held->demand.memory = unidesk_column_int64(row, 5);
 	held->demand.gpus = unidesk_column_int32(row, 6);
 	held->gpus = (uint64) unidesk_column_int64(row, 7);
+	/* Its next beat is answered with a request for its inventory. */
+	if (DatumGetBool(unidesk_column(row, 8, NULL)))
+		unidesk_beat_expire(node->node_id);
 }
 
 /* ids NULL: all nodes. */

@@ -103,8 +103,8 @@ unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, in
 }
 
 void
-unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
-					int64 incarnation, int64 task, int32 attempt)
+unidesk_send_unwanted(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
+					  int64 incarnation, int64 task, int32 attempt, int want)
 {
 	UnideskOut	out = unidesk_answer(to, UD_MSG_DESIRED);
 
@@ -112,9 +112,9 @@ unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 sessi
 	out.incarnation = incarnation;
 	out.task = task;
 	out.attempt = attempt;
-	out.state = UD_WANT_REMOVE;
-	out.body = "{}";
-	out.body_bytes = 2;
+	out.state = want;
+	out.body = want == UD_WANT_STOP ? "{\"grace_s\":30,\"final\":\"cancelled\",\"reason\":\"ctl.stale\"}" : "{}";
+	out.body_bytes = strlen(out.body);
 	unidesk_out(result, &out);
 }
 

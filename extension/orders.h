@@ -16,8 +16,11 @@ extern void unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessag
 /* Revision of a node's desired state now, and how many attempts it has. */
 extern int64 unidesk_desired_revision(int32 node_id, int *count);
 
-/* Tell the node to get rid of an attempt that is not its to have. */
-extern void unidesk_send_remove(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
-								int64 incarnation, int64 task, int32 attempt);
+/*
+ * Tell the node to stop or remove an attempt that is not live here.  No order
+ * of the worker's: it has no revision.
+ */
+extern void unidesk_send_unwanted(ReturnSetInfo *result, const UnideskMessage *to, int64 session,
+								  int64 incarnation, int64 task, int32 attempt, int want);
 
 #endif							/* UNIDESK_ORDERS_H */

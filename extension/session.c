@@ -184,10 +184,21 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	return DatumGetBool(unidesk_column(0, 1, NULL));
 }
 
+static int64
+own_incarnation(void)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_execute(&plan, "SELECT value FROM unidesk_data.incarnation", &args);
+	return unidesk_column_int64(0, 1);
+}
+
 /*
  * Live attempts that the node does not have although it was told of them:
  * what was running is lost, a stop is complete, what had not started is sent
- * again.
+ * again: but not after a restore, because it may have run since the dump, and a
+ * fence of another incarnation starts nothing.
  */
 static void
 reconcile_absent(int32 node_id, Datum body, int64 rev)
@@ -198,6 +209,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, node_id};
 	UnideskLive *lives;
 	UnideskDoor *door = unidesk_door_open();
+	int64		own = own_incarnation();
 	int64	   *tasks;
 	uint64		count;
 
@@ -229,7 +241,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 			continue;
 		if (live->attempt_state == UD_ATTEMPT_STOPPING)
 			unidesk_attempt_move(door, live, live->want_final, NULL, true, UNIDESK_BY_WORKER, actor);
-		else if (live->attempt_state >= UD_ATTEMPT_RUNNING)
+		else if (live->attempt_state >= UD_ATTEMPT_RUNNING || live->incarnation != own)
 			unidesk_attempt_move(door, live, UD_ATTEMPT_LOST, NULL, true, UNIDESK_BY_WORKER, actor);
 		else
 		{
@@ -259,39 +271,32 @@ release_held(int32 node_id, Datum body)
 /*
  * Attempts the node has and should not: those of this incarnation that are
  * unknown here or were given up are to be removed; those of another one are
- * held and shown until a person decides.
+ * held and shown until a person or time decides.
  */
 static void
 reconcile_unknown(ReturnSetInfo *result, const UnideskMessage *message, int64 session, Datum body)
 {
-	static SPIPlanPtr remove_plan;
-	static SPIPlanPtr foreign_plan;
+	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	bool		decided = false;
 
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg(&args, JSONBOID, body);
-	unidesk_execute(&remove_plan, "WITH " INVENTORY
-					" SELECT i.incarnation, i.task, i.attempt FROM inventory i"
-					" WHERE i.incarnation = (SELECT value FROM unidesk_data.incarnation)"
-					" AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task"
-					" AND l.attempt = i.attempt AND l.node_id = $1 AND l.state = 4)"
-					" AND NOT EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = i.task AND t.attempts = i.attempt"
-					" AND t.node_id = $1 AND t.state = 5)"
-					" AND NOT EXISTS (SELECT FROM unidesk_data.attempt a WHERE a.task_id = i.task"
-					" AND a.attempt = i.attempt AND a.node_id = $1 AND a.state <> 12)", &args);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		unidesk_send_remove(result, message, session, unidesk_column_int64(row, 1),
-							unidesk_column_int64(row, 2), unidesk_column_int32(row, 3));
 	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_int16(&args, UD_REASON_CTL_STALE);
-	unidesk_execute(&foreign_plan, "WITH " INVENTORY
-					" INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory,"
-					" gpus, gpu_mask, reason, since)"
-					" SELECT i.incarnation, i.task, i.attempt, $1, 0, 0, 0, 0, $4, $3 FROM inventory i"
-					" WHERE i.incarnation <> (SELECT value FROM unidesk_data.incarnation)"
-					" AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task"
-					" AND l.attempt = i.attempt AND l.incarnation = i.incarnation)"
-					" ON CONFLICT DO NOTHING", &args);
+	unidesk_arg_int64(&args, own_incarnation());
+	unidesk_execute(&plan,
+					"SELECT u.incarnation, u.task, u.attempt, u.want, u.incarnation <> $5"
+					" FROM unidesk_data._unwanted($1, $2, $3, $4) u", &args);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		unidesk_send_unwanted(result, message, session, unidesk_column_int64(row, 1), unidesk_column_int64(row, 2),
+							  unidesk_column_int32(row, 3), unidesk_column_int32(row, 4));
+		decided = decided || DatumGetBool(unidesk_column(row, 5, NULL));
+	}
+	/* Asked again at its next beat, until nothing of them is left. */
+	if (decided)
+		unidesk_beat_expire(message->node_id);
 }
 
 static void

@@ -39,6 +39,7 @@ int			unidesk_build_timeout;
 int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
+int			unidesk_foreign_keep;
 
 /*
  * Settings are read from a file one by one and in any order, so one cannot
@@ -127,6 +128,8 @@ static const IntSetting int_settings[] = {
 	&unidesk_retry_backoff, 5, 0, 3600, GUC_UNIT_S},
 	{"unidesk.exclude_for", "A node on which an attempt failed for reasons of infrastructure does not get its retry for this long.",
 	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.foreign_keep", "Attempts of another incarnation, found on a node after a restore, are stopped after this.",
+	&unidesk_foreign_keep, DAY_S, 0, 365 * DAY_S, GUC_UNIT_S},
 	{"unidesk.pass_placements", "Placements that one pass of the scheduler writes at most.",
 	&unidesk_pass_placements, 1000, 1, 100000, 0},
 	{"unidesk.worker_nap", "The worker looks at everything at least this often.",

@@ -46,13 +46,17 @@ end_silent_bridges(void)
 	UnideskArgs args = {0};
 	UnideskArgs none = {0};
 
-	/* After a start, and so after an outage, bridges get a full grace too. */
+	/*
+	 * After a start, and so after an outage, bridges get a full grace too; but
+	 * what a restore brought back of an earlier life is over.
+	 */
 	unidesk_arg_time(&args, Max(seconds_ago(unidesk_bridge_silent_after), (TimestampTz) 1));
 	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_bool(&args, seconds_ago(unidesk_bridge_silent_after) >= unidesk_shared_worker_since());
 	unidesk_execute(&end_plan,
 					"UPDATE unidesk_data.bridge SET ended_at = $2 WHERE id IN (SELECT id FROM unidesk_data.bridge"
-					" WHERE ended_at IS NULL AND last_beat < $1 AND $3 FOR UPDATE SKIP LOCKED)", &args);
+					" WHERE ended_at IS NULL AND ((last_beat < $1 AND $3)"
+					" OR started_at < (SELECT since FROM unidesk_data.incarnation)) FOR UPDATE SKIP LOCKED)", &args);
 	unidesk_execute(&close_plan,
 					"UPDATE unidesk_data.node SET session = NULL, bridge_id = NULL, reconciled = false"
 					" WHERE id IN (SELECT n.id FROM unidesk_data.node n JOIN unidesk_data.bridge b ON b.id = n.bridge_id"

@@ -174,3 +174,42 @@ END
 $$;
 COMMENT ON FUNCTION unidesk.create_node(text, numeric, bigint, integer, jsonb) IS
 	'Create a node. cpus (CPUs), memory (bytes), gpus and labels are what it must bring and at most what it gives; NULL: what its agent reports. Returns its token, shown this once and stored only as a hash. Administrators only.';
+
+CREATE FUNCTION unidesk.stop_held(node text, incarnation text DEFAULT NULL, task bigint DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS integer
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	target integer;
+	stopped integer;
+BEGIN
+	PERFORM unidesk._require_admin('stop what a node holds');
+	IF node IS NULL THEN
+		RAISE EXCEPTION 'node is missing'
+			USING ERRCODE = 'null_value_not_allowed', HINT = 'For example SELECT unidesk.stop_held(''lab1''); SELECT * FROM unidesk.held shows what nodes hold.';
+	END IF;
+	IF incarnation !~ '^[0-9a-f]{16}$' THEN
+		RAISE EXCEPTION 'incarnation is not 16 lower-case hexadecimal digits'
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Take it from SELECT * FROM unidesk.held.';
+	END IF;
+	SELECT n.id INTO target FROM unidesk_data.node n WHERE n.name = stop_held.node;
+	IF target IS NULL THEN
+		RAISE EXCEPTION 'node "%" does not exist', node
+			USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM unidesk.nodes shows them.';
+	END IF;
+	UPDATE unidesk_data.held h SET stop_asked = true
+		WHERE h.node_id = target AND h.incarnation <> (SELECT i.value FROM unidesk_data.incarnation i)
+			AND (stop_held.incarnation IS NULL OR h.incarnation = ('x' || stop_held.incarnation)::bit(64)::bigint)
+			AND (stop_held.task IS NULL OR h.task_id = stop_held.task)
+			AND (stop_held.attempt IS NULL OR h.attempt = stop_held.attempt);
+	GET DIAGNOSTICS stopped = ROW_COUNT;
+	IF stopped = 0 THEN
+		RAISE EXCEPTION 'node "%" holds nothing like that of another incarnation', node
+			USING ERRCODE = 'undefined_object', HINT = 'SELECT * FROM unidesk.held shows what nodes hold; tasks of this incarnation are cancelled with unidesk.cancel_task.';
+	END IF;
+	INSERT INTO unidesk_data.node_event (at, node_id, what, actor_kind, actor_id, data)
+		VALUES (clock_timestamp(), target, 'stop_held', 1, unidesk._caller_account(), stopped || ' attempts of another incarnation');
+	PERFORM unidesk._note_node(target);
+	RETURN stopped;
+END
+$$;
+COMMENT ON FUNCTION unidesk.stop_held(text, text, bigint, integer) IS
+	'Stop and remove what a node holds of another incarnation, after a restore; NULL stands for all. Returns how many attempts; view held shows them until the node has nothing of them. Administrators only.';

@@ -10,6 +10,7 @@ ALTER TABLE unidesk_data.spec ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unidesk_data.task_event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unidesk_data.attempt ENABLE ROW LEVEL SECURITY;
 ALTER TABLE unidesk_data.log_chunk ENABLE ROW LEVEL SECURITY;
+ALTER TABLE unidesk_data.held ENABLE ROW LEVEL SECURITY;
 
 -- The sub-selects make each call once per query and not once per row.
 CREATE POLICY members_see ON unidesk_data.project FOR SELECT TO unidesk_user
@@ -28,3 +29,6 @@ CREATE POLICY members_see ON unidesk_data.attempt FOR SELECT TO unidesk_user
 	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
 CREATE POLICY members_see ON unidesk_data.log_chunk FOR SELECT TO unidesk_user
 	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
+
+-- A task's number may be another's in another incarnation.
+CREATE POLICY administrators_see ON unidesk_data.held FOR SELECT TO unidesk_user USING ((SELECT unidesk.is_admin()));

@@ -9,7 +9,8 @@ GRANT USAGE ON SCHEMA unidesk, unidesk_data TO unidesk_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA unidesk TO unidesk_user;
 GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account, unidesk_data.task, unidesk_data.live,
 	unidesk_data.spec, unidesk_data.task_event, unidesk_data.attempt, unidesk_data.log_chunk,
-	unidesk_data.node_live, unidesk_data.node_use, unidesk_data.node_event TO unidesk_user;
+	unidesk_data.node_live, unidesk_data.node_use, unidesk_data.node_event, unidesk_data.held, unidesk_data.incarnation,
+	unidesk_data.backup TO unidesk_user;
 -- Not the hash of the token.
 GRANT SELECT (id, name, created_by, created_at, status, status_since, scheduling, labels, session, bridge_id, facts)
 	ON unidesk_data.node TO unidesk_user;
