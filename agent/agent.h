@@ -65,8 +65,9 @@ typedef struct Attempt
 	char		name[DATA_NAME_BYTES];	/* of its directories */
 	char		container[DATA_NAME_BYTES + 4];
 	TaskSpec   *spec;			/* owned; NULL when not to be prepared here */
-	int64_t		cpus_milli;		/* what it takes while it runs; 0 when an earlier */
-	int64_t		memory;			/* agent's state did not say */
+	int64_t		cpus_milli;		/* with memory and gpus: what it takes while
+								 * it runs; 0: an earlier agent did not say */
+	int64_t		memory;
 	char	  **gpus;			/* owned, from the state an earlier agent
 								 * wrote; NULL when there is a spec */
 

@@ -47,8 +47,8 @@ end_silent_bridges(void)
 	UnideskArgs none = {0};
 
 	/*
-	 * After a start, and so after an outage, bridges get a full grace too; but
-	 * what a restore brought back of an earlier life is over.
+	 * After a start, and so after an outage, bridges get a full grace too;
+	 * but what a restore brought back of an earlier life is over.
 	 */
 	unidesk_arg_time(&args, Max(seconds_ago(unidesk_bridge_silent_after), (TimestampTz) 1));
 	unidesk_arg_time(&args, unidesk_now());

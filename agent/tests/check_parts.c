@@ -222,6 +222,8 @@ START_TEST(state_survives)
 	attempt->final_state = UD_ATTEMPT_PREEMPTED;
 	attempt->final_reason = UD_REASON_CTL_PREEMPTED;
 	attempt->grace_s = 2.5;
+	attempt->cpus_milli = 1500;
+	attempt->memory = 64;
 	attempt->lease_s.set = true;
 	attempt->lease_s.value = 60;
 	attempt->run_deadline_ns = 987654321;
@@ -243,6 +245,8 @@ START_TEST(state_survives)
 	ck_assert_int_eq(again->final_state, UD_ATTEMPT_PREEMPTED);
 	ck_assert_int_eq(again->final_reason, UD_REASON_CTL_PREEMPTED);
 	ck_assert_double_eq(again->grace_s, 2.5);
+	ck_assert_int_eq(again->cpus_milli, 1500);
+	ck_assert_int_eq(again->memory, 64);
 	ck_assert(again->lease_s.set);
 	ck_assert_int_eq(again->run_deadline_ns, 987654321);
 	ck_assert_int_eq(again->stage_ms[0], -1);

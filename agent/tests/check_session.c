@@ -146,8 +146,12 @@ START_TEST(hello_comes_first_and_alone)
 	struct json_object *hello;
 	struct json_object *list;
 	UdHeader	header;
+	Attempt    *attempt = add(7, UD_ATTEMPT_RUNNING);
 
-	add(7, UD_ATTEMPT_RUNNING);
+	attempt->cpus_milli = 1500;
+	attempt->memory = 64;
+	attempt->gpus = ud_calloc(2, sizeof(char *));
+	attempt->gpus[0] = "GPU-1";
 	session_tick(&session);
 	envelope = next(&body);
 	ck_assert_uint_eq(envelope.type, UD_MSG_HELLO);
@@ -158,7 +162,8 @@ START_TEST(hello_comes_first_and_alone)
 	ck_assert_ptr_nonnull(hello);
 	ck_assert(json_object_object_get_ex(hello, "attempts", &list));
 	ck_assert_str_eq(json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN),
-					 "[{\"incarnation\":\"00f3a1b2c3d4e5f6\",\"task\":7,\"attempt\":1,\"state\":\"running\"}]");
+					 "[{\"incarnation\":\"00f3a1b2c3d4e5f6\",\"task\":7,\"attempt\":1,\"state\":\"running\","
+					 "\"cpus_milli\":1500,\"memory\":64,\"gpus\":[\"GPU-1\"]}]");
 	json_object_put(hello);
 	/* Nothing more before the welcome, then a beat and a report. */
 	session_tick(&session);
@@ -315,6 +320,32 @@ START_TEST(older_revisions_are_ignored)
 	deliver(UD_MSG_DESIRED_FULL, 0, 0, NULL, 0, 30, "");
 	ck_assert_int_eq(session.last_rev, 30);
 	ck_assert(!attempt->discard && !attempt->stop_wanted);
+}
+
+END_TEST
+
+/* A restored server counts on from an earlier number. */
+START_TEST(revisions_are_of_one_incarnation)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+	const uint8_t *body;
+
+	welcome();
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &attempt->fence, 0, 500, "{\"grace_s\":11}");
+	session_close(&session);
+	session_open(&session);
+	welcome();
+	ck_assert_int_eq(attempt->rev, 500);
+	session_close(&session);
+	session_open(&session);
+	ck_assert_uint_eq(next(&body).type, UD_MSG_HELLO);
+	deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, "{\"incarnation\":\"0000000000000001\",\"node\":\"n1\"}");
+	ck_assert_int_eq(session.last_rev, 0);
+	ck_assert(attempt->held);
+	deliver(UD_MSG_DESIRED, UD_WANT_RUN, 0, &attempt->fence, 0, 7, "{\"grace_s\":12}");
+	ck_assert(!attempt->held);
+	ck_assert_double_eq(attempt->grace_s, 12);
+	ck_assert_int_eq(session.last_rev, 7);
 }
 
 END_TEST
@@ -777,6 +808,7 @@ main(void)
 	tcase_add_test(tests, remove_waits_for_the_end_and_stale_discards);
 	tcase_add_test(tests, other_incarnations_and_nodes_are_held);
 	tcase_add_test(tests, older_revisions_are_ignored);
+	tcase_add_test(tests, revisions_are_of_one_incarnation);
 	tcase_add_test(tests, only_our_beats_renew_leases);
 	tcase_add_test(tests, logs_ask_first_and_keep_to_the_credit);
 	tcase_add_test(tests, removed_when_result_and_log_are_acknowledged);
