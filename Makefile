@@ -29,6 +29,7 @@ help:
 	@echo 'make lint          static analysis of C and shell'
 	@echo 'make indent        bring C into layout;  make indent-check  only look'
 	@echo 'make demo          the platform on this machine and one real task;  make demo-down  remove it'
+	@echo 'make backup        a backup now, proven by a restore;  make restore FILE=...  put one in the place of the database'
 	@echo 'make install       programs and extension below PREFIX ($(PREFIX)), DESTDIR honoured'
 	@echo 'make packages      install the Debian packages that building and testing needs'
 	@echo 'make clean         remove build/'
@@ -98,6 +99,12 @@ demo:
 demo-down:
 	@tools/demo_down.sh
 
+backup:
+	@tools/backup.sh
+
+restore:
+	@tools/restore.sh "$(FILE)"
+
 install: all
 	install -D $(OUT)/bridge/unidesk-bridge $(DESTDIR)$(PREFIX)/bin/unidesk-bridge
 	install -D $(OUT)/agent/unidesk-agent $(DESTDIR)$(PREFIX)/bin/unidesk-agent
@@ -109,4 +116,4 @@ clean:
 	rm -rf build
 
 .PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-system check-clean $(CHECK_SUITES) \
-        units asan lint indent indent-check demo demo-down install clean
+        units asan lint indent indent-check demo demo-down backup restore install clean

@@ -17,9 +17,7 @@ readonly DEMO_USER=demo
 readonly DEMO_PROJECT=demo
 readonly NODE=main
 readonly LIMIT_S=${UNIDESK_DEMO_LIMIT_S:-900}
-readonly HEALTHY_LIMIT_S=${UNIDESK_HEALTHY_LIMIT_S:-180}
-[[ $LIMIT_S =~ ^[1-9][0-9]{0,5}$ && $HEALTHY_LIMIT_S =~ ^[1-9][0-9]{0,5}$ ]] ||
-	die "UNIDESK_DEMO_LIMIT_S and UNIDESK_HEALTHY_LIMIT_S are seconds"
+[[ $LIMIT_S =~ ^[1-9][0-9]{0,5}$ ]] || die "UNIDESK_DEMO_LIMIT_S is a number of seconds"
 
 # As the superuser, inside the database's container; variables by -v.
 sql_admin() { in_service postgres psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
@@ -117,32 +115,6 @@ check_port()
 }
 
 # ---- bringing it up --------------------------------------------------------
-
-start_services()
-{
-	local log=$STATE/log/compose.log
-	compose up -d --no-build "$@" >"$log" 2>&1 || {
-		tail -n 25 "$log" >&2
-		die "could not start: $*" "see: $(compose_text ps)" "and: $(compose_text logs --tail 50 "$*")"
-	}
-}
-
-wait_healthy()
-{
-	local service=$1 status='' container deadline=$((SECONDS + HEALTHY_LIMIT_S))
-	while [ "$status" != healthy ]; do
-		container=$(container_of "$service")
-		status=$(docker inspect --format '{{.State.Health.Status}}' "$container" 2>/dev/null || true)
-		if [ "$status" != healthy ] && [ "$SECONDS" -ge "$deadline" ]; then
-			docker logs --tail 20 "$container" >&2 || true
-			die "$service is not healthy after $HEALTHY_LIMIT_S s (${status:-no container})" \
-				"its log: $(compose_text logs "$service")" \
-				"its health check: docker inspect --format '{{json .State.Health}}' $container"
-		fi
-		[ "$status" = healthy ] || sleep 0.5
-	done
-	printf 'service %-9s healthy\n' "$service"
-}
 
 # What people would do once: a user, a project, the user in it, a node.
 set_up_database()
@@ -318,7 +290,7 @@ main()
 	wait_healthy postgres
 	start_services bridge
 	set_up_database
-	start_services agent
+	start_services agent backup
 	for image in git bridge agent; do wait_healthy "$image"; done
 	wait_node_online
 

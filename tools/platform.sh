@@ -11,6 +11,7 @@
 #	UNIDESK_PORT       the bridge's port there (7080)
 #	UNIDESK_PG_PORT    PostgreSQL's port there (7432)
 #	UNIDESK_VOLUME_GB  size of the database's volume (10)
+#	UNIDESK_HEALTHY_LIMIT_S  how long a service may take to become healthy (180)
 
 # shellcheck disable=SC2034 # the scripts that source this use them
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,6 +25,7 @@ STATE=$ROOT/.unidesk/$UNIDESK_PROJECT
 UNIDESK_SECRETS=$STATE/secrets
 BASE_IMAGE=unidesk-base/debian:trixie
 DATABASE_VOLUME=${UNIDESK_PROJECT}_postgres
+BACKUP_VOLUME=${UNIDESK_PROJECT}_backup
 NODE_VOLUME=${UNIDESK_PROJECT}_node
 IMAGES=(build git postgres bridge agent)
 
@@ -49,6 +51,9 @@ die()
 for number in "$UNIDESK_PORT" "$UNIDESK_PG_PORT" "$UNIDESK_VOLUME_GB"; do
 	[[ $number =~ ^[1-9][0-9]{0,4}$ ]] || die "not a port or a size in GB: $number"
 done
+
+readonly HEALTHY_LIMIT_S=${UNIDESK_HEALTHY_LIMIT_S:-180}
+[[ $HEALTHY_LIMIT_S =~ ^[1-9][0-9]{0,5}$ ]] || die "UNIDESK_HEALTHY_LIMIT_S is a number of seconds"
 
 # The plugin where it is there, else the program of the same name.
 COMPOSE=()
@@ -86,6 +91,32 @@ in_service()
 	container=$(container_of "$service")
 	[ -n "$container" ] || die "the service $service has no container" "see: $(compose_text ps)"
 	docker exec -i "$container" "$@"
+}
+
+start_services()
+{
+	local log=$STATE/log/compose.log
+	compose up -d --no-build "$@" >"$log" 2>&1 || {
+		tail -n 25 "$log" >&2
+		die "could not start: $*" "see: $(compose_text ps)" "and: $(compose_text logs --tail 50 "$*")"
+	}
+}
+
+wait_healthy()
+{
+	local service=$1 status='' container deadline=$((SECONDS + HEALTHY_LIMIT_S))
+	while [ "$status" != healthy ]; do
+		container=$(container_of "$service")
+		status=$(docker inspect --format '{{.State.Health.Status}}' "$container" 2>/dev/null || true)
+		if [ "$status" != healthy ] && [ "$SECONDS" -ge "$deadline" ]; then
+			docker logs --tail 20 "$container" >&2 || true
+			die "$service is not healthy after $HEALTHY_LIMIT_S s (${status:-no container})" \
+				"its log: $(compose_text logs "$service")" \
+				"its health check: docker inspect --format '{{json .State.Health}}' $container"
+		fi
+		[ "$status" = healthy ] || sleep 0.5
+	done
+	printf 'service %-9s healthy\n' "$service"
 }
 
 # Other installations of UniDesk on this engine, one project name a line.

@@ -14,7 +14,8 @@
 # COMMAND finds it by PGHOST, PGPORT, PGUSER and PGDATABASE; PG_BIN is the
 # folder of the copied programs, PG_ROOT the directory, PG_DATA the cluster,
 # PG_LOG the server's log.  "tools/private_pg.sh --ctl ARGUMENT..." inside
-# COMMAND is pg_ctl on that server as the right user (stop, start, restart).
+# COMMAND is pg_ctl on that server as the right user (stop, start, restart);
+# "tools/private_pg.sh --as-server COMMAND..." runs anything as that user.
 #
 # Exit status: the command's; 1 as well when the server crashed, could not be
 # stopped, or logged a failed assertion.
@@ -39,6 +40,13 @@ if [ "${1:-}" = --ctl ]; then
 	shift
 	[ -n "${PG_ROOT:-}" ] || die "--ctl works only inside a command run by this script"
 	pg_ctl "$@"
+	exit
+fi
+
+if [ "${1:-}" = --as-server ]; then
+	shift
+	[ -n "${PG_ROOT:-}" ] || die "--as-server works only inside a command run by this script"
+	as_server "$@" 9>&-
 	exit
 fi
 

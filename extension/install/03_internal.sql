@@ -81,6 +81,8 @@ COMMENT ON FUNCTION unidesk._note_node(integer) IS 'Let the background worker re
 
 CREATE FUNCTION unidesk._backup_started(file text) RETURNS integer
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+	-- There is one at a time: what has not ended by now never will.
+	UPDATE unidesk_data.backup SET finished_at = clock_timestamp(), error = 'interrupted' WHERE finished_at IS NULL;
 	INSERT INTO unidesk_data.backup (file, started_at) VALUES (file, clock_timestamp()) RETURNING id
 $$;
 COMMENT ON FUNCTION unidesk._backup_started(text) IS 'A backup begins; returns its number. For the backup service.';
