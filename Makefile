@@ -48,6 +48,7 @@ SYSTEM_SUITES := \
 	path \
 	lease \
 	fleet \
+	drill \
 	pg17 \
 	demo
 

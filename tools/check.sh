@@ -20,7 +20,8 @@
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
-#	demo        tests/system/demo.sh: make demo, twice, and make demo-down
+#	drill       tests/system/drill.sh: the database is lost, its last backup restored
+#	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
 # Every suite runs, also after another has failed; without a build there is
@@ -88,7 +89,7 @@ trap 'exit 130' INT TERM
 # With the system tests an engine is there from the start, so that the units
 # find it too.
 case " $* " in
-	*' path '* | *' demo '*)
+	*' path '* | *' drill '* | *' demo '*)
 		trap engine_leave EXIT
 		engine_enter || result_not_ok check 'no engine'
 		;;

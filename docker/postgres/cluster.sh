@@ -57,9 +57,10 @@ same_facts()
 # DATA, its server running, with everything that was in the backup.
 restore_cluster()
 {
-	local data=$1 dump=$2 name=$3
+	local data=$1 dump=$2 name=$3 sync=()
 	shift 3
-	step initdb initdb --pgdata="$data" --username=postgres --encoding=UTF8 --locale=C.UTF-8 --data-checksums \
+	[[ " $* " != *' fsync=off '* ]] || sync=(--no-sync)
+	step initdb initdb "${sync[@]}" --pgdata="$data" --username=postgres --encoding=UTF8 --locale=C.UTF-8 --data-checksums \
 		--auth-local=peer --auth-host=scram-sha-256 &&
 		step 'starting a server apart' start_apart "$data" "$@" &&
 		step 'restoring roles' restore_globals "$name.globals.sql" &&

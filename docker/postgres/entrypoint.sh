@@ -44,6 +44,10 @@ if [ ! -e "$PGDATA" ]; then
 		echo "the volume holds $other, made by another major version of PostgreSQL: see docs/operations.md, Upgrades" >&2
 		exit 1
 	fi
+	if [ -n "$(find "$(dirname "$PGDATA")" -maxdepth 1 -name "before-restore-*" -print -quit)" ]; then
+		echo "a restore was interrupted at its end: run make restore again, or move a before-restore-… back to $PGDATA" >&2
+		exit 1
+	fi
 	make_cluster
 fi
 exec postgres -D "$PGDATA" "${SETTINGS[@]}"

@@ -7,9 +7,13 @@
 # FILE is the .dump.  The restored database is a new incarnation.  The new
 # cluster takes its place when it is complete: whatever fails before leaves
 # everything as it was.  The server must not run.
+#
+# Settings: PGDATA, PGDATABASE, UNIDESK_SECRETS (/run/secrets).
 set -uo pipefail
 
-WORK=${UNIDESK_WORK:-/tmp/restore}
+export UNIDESK_SECRETS=${UNIDESK_SECRETS:-/run/secrets}
+# The server's log is then inside the container.
+WORK=$(mktemp -d)
 # shellcheck source=docker/postgres/cluster.sh
 . "$(dirname "$(readlink -f "$0")")/cluster.sh"
 
@@ -30,26 +34,26 @@ check()
 		die "the database's volume has $free bytes free, and the restored database needs about $((bytes + bytes / 4))"
 }
 
-# The secrets may be newer than the backup, or another installation's.
-set_passwords()
+# The secrets may be newer than the backup, or another installation's.  And a
+# bridge that has lived on must not take its new number for its old one.
+begin_anew()
 {
 	apart_psql -d "$PGDATABASE" <<-'SQL'
-		\set password `cat /run/secrets/postgres_password`
+		\set password `cat "$UNIDESK_SECRETS/postgres_password"`
 		ALTER ROLE postgres PASSWORD :'password';
-		\set password `cat /run/secrets/bridge_password`
+		\set password `cat "$UNIDESK_SECRETS/bridge_password"`
 		ALTER ROLE unidesk_bridge LOGIN PASSWORD :'password';
+		SELECT setval(pg_get_serial_sequence('unidesk_data.bridge', 'id'), nextval(pg_get_serial_sequence('unidesk_data.bridge', 'id')) + 1000);
 	SQL
 }
 
 restore()
 {
 	local new=$PGDATA.new aside
-	rm -rf "$new" "$WORK"
-	mkdir -m 0700 "$WORK"
-	trap 'stop_apart "$PGDATA.new" immediate >/dev/null 2>&1; rm -rf "$PGDATA.new"' EXIT
-	restore_cluster "$new" "$1.dump" "$1" && step 'setting passwords' set_passwords &&
+	rm -rf "$new"
+	trap 'stop_apart "$PGDATA.new" immediate >/dev/null 2>&1; rm -rf "$PGDATA.new" "$WORK"' EXIT
+	restore_cluster "$new" "$1.dump" "$1" && step 'beginning anew' begin_anew &&
 		step 'stopping' stop_apart "$new" || die "nothing has changed"
-	trap - EXIT
 	sync
 	if [ -e "$PGDATA" ]; then
 		aside=$(dirname "$PGDATA")/before-restore-$(date -u +%Y%m%dT%H%M%SZ)
