@@ -137,6 +137,7 @@ typedef enum UdLogStream
 								 * current; stop it and remove it */
 
 /* WebSocket close codes of the bridge, beside the standard ones. */
+#define UD_CLOSE_GOING_AWAY 1001	/* reconnect */
 #define UD_CLOSE_SUPERSEDED 4001	/* another connection took the session */
 #define UD_CLOSE_TOKEN_REVOKED 4003
 #define UD_CLOSE_VERSION 4004	/* no common protocol version */

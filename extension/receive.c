@@ -153,6 +153,19 @@ take_agent_error(const UnideskMessage *message)
 	unsaid = 0;
 }
 
+/*
+ * A session that another one has replaced must not come back at once; one
+ * that ended with its bridge or in a restore may.
+ */
+static void
+close_old_session(ReturnSetInfo *result, HTAB *sessions, const UnideskMessage *message)
+{
+	NodeSession *entry = hash_search(sessions, &message->node_id, HASH_FIND, NULL);
+	bool		replaced = entry == NULL || entry->session != 0;
+
+	unidesk_out_close(result, message, replaced ? UD_CLOSE_SUPERSEDED : UD_CLOSE_GOING_AWAY, "this session is over");
+}
+
 /* The arrays of one call. */
 typedef struct Batch
 {
@@ -245,7 +258,7 @@ take_messages(ReturnSetInfo *result, HTAB *sessions, int32 bridge_id,
 		run++;
 	if (!session_is_current(sessions, m))
 	{
-		unidesk_out_close(result, m, UD_CLOSE_SUPERSEDED, "this session is over");
+		close_old_session(result, sessions, m);
 		return m->type == UD_MSG_REPORT ? 1 : run;
 	}
 	switch (m->type)

@@ -34,8 +34,9 @@ check()
 		die "the database's volume has $free bytes free, and the restored database needs about $((bytes + bytes / 4))"
 }
 
-# The secrets may be newer than the backup, or another installation's.  And a
-# bridge that has lived on must not take its new number for its old one.
+# The secrets may be newer than the backup, or another installation's.  And
+# bridges and agents that have lived on must not take a new number for the one
+# they have.
 begin_anew()
 {
 	apart_psql -d "$PGDATABASE" <<-'SQL'
@@ -43,7 +44,7 @@ begin_anew()
 		ALTER ROLE postgres PASSWORD :'password';
 		\set password `cat "$UNIDESK_SECRETS/bridge_password"`
 		ALTER ROLE unidesk_bridge LOGIN PASSWORD :'password';
-		SELECT setval(pg_get_serial_sequence('unidesk_data.bridge', 'id'), nextval(pg_get_serial_sequence('unidesk_data.bridge', 'id')) + 1000);
+		SELECT setval(s, nextval(s) + 1000000) FROM unnest(ARRAY[pg_get_serial_sequence('unidesk_data.bridge', 'id')::regclass, 'unidesk_data.session']) AS s;
 	SQL
 }
 

@@ -6,6 +6,7 @@ DELETE FROM unidesk_data.live;
 DELETE FROM unidesk_data.held;
 SELECT unidesk._rescan();
 SELECT unidesk._tick('2030-03-01 01:30:00+00');
+UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
 SELECT test.hello('old', cpus => 8, memory => 17179869184, gpus => '[{"uuid": "GPU-a"}, {"uuid": "GPU-b"}]');
 -- Five tasks of the life before: they run, were only assigned, have succeeded, have failed, and are lost.
 SELECT test.submit(gpus => 1, on_lost => 'wait') AS t1, test.submit() AS t2, test.submit() AS t3, test.submit() AS t4, test.submit() AS t5 \gset
@@ -21,6 +22,8 @@ SELECT unidesk._tick('2030-03-01 01:30:20+00');
 -- Sessions of bridges of that life are over before anything is placed.
 SELECT connected FROM unidesk.nodes WHERE name = 'old';
 UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
+-- Its old session was not taken by another connection: it may come back at once.
+SELECT kind, reply_value, reply_body FROM test.send('old', 3);
 
 -- The node has the running one, both that ended, and two that the rows never saw: one runs, one has ended by itself.
 CREATE FUNCTION test.has(incarnation text, tasks bigint[], states text[]) RETURNS jsonb LANGUAGE sql AS $$
