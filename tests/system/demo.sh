@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 #
 # demo.sh
-#	  `make demo` twice and `make demo-down`, under a name and on ports of
-#	  their own: the summary, the rows behind it, what the second run reuses,
-#	  and that nothing is left.
+#	  `make demo` twice, `make backup`, `make restore` and `make demo-down`,
+#	  under a name and on ports of their own: the summary, the rows behind it,
+#	  what the second run reuses, what the backup holds, and that nothing is left.
 #
 # An engine is started where none runs, and then stopped again.  The base
 # image stays when it was there before.  As root, or a member of docker.
@@ -133,6 +133,20 @@ check 'two tasks, both succeeded' is '2|2' "SELECT count(*), count(*) FILTER (WH
 check 'the image was reused' is 1 'SELECT count(DISTINCT image_id) FROM unidesk.tasks'
 check 'fetch and build took no time' is t "SELECT (stage_ms ->> 'fetch')::int < 1000 AND (stage_ms ->> 'build')::int < 1000 FROM unidesk.tasks ORDER BY id DESC LIMIT 1"
 
+# ---- backup and restore ----------------------------------------------------
+
+began=$SECONDS
+backup_is_made() { tools/backup.sh >"$out/backup" 2>&1 || { tail -n 5 "$out/backup"; return 1; }; }
+backup_is_restored() { YES=1 tools/restore.sh "$file" >"$out/restore" 2>&1 || { tail -n 20 "$out/restore"; return 1; }; }
+check 'make backup ends with status 0' backup_is_made
+check 'it says that it was proven' in_file 'unidesk-[0-9TZ]+\.dump: [0-9]+ bytes, proven by a restore' "$out/backup"
+check 'so does the database' is 't' 'SELECT count(*) > 0 AND bool_and(proven) FROM unidesk.backups'
+file=$(sql 'SELECT file FROM unidesk.backups ORDER BY started_at DESC LIMIT 1')
+check 'make restore ends with status 0' backup_is_restored
+check 'both tasks are there' is '2|2' "SELECT count(*), count(*) FILTER (WHERE state = 'succeeded') FROM unidesk.tasks"
+check 'in a new incarnation' is t "SELECT lpad(to_hex(value), 16, '0') <> '$incarnation' FROM unidesk_data.incarnation"
+check 'the node comes back' within 60 is online 'SELECT status FROM unidesk.nodes'
+printf 'backup and restore: %d s\n' $((SECONDS - began))
 check 'the invariants hold' invariants_hold
 
 # ---- down ------------------------------------------------------------------

@@ -33,7 +33,12 @@ fi
 backups=$work/backups
 as_server() { tools/private_pg.sh --as-server env LC_ALL=C.UTF-8 PATH="$programs:$PG_BIN:$PATH" "$@"; }
 programs=$work/service
-backup() { as_server UNIDESK_BACKUP_DIR="$backups" UNIDESK_PROOF_DIR="$work/proof" UNIDESK_BACKUP_KEEP=1 "$programs/backup.sh" now; }
+backup_sh() { as_server UNIDESK_BACKUP_DIR="$backups" UNIDESK_PROOF_DIR="$work/proof" UNIDESK_BACKUP_KEEP=1 "$@"; }
+backup() { backup_sh "$programs/backup.sh" now; }
+is_newer() { [ -n "$(dumps)" ] && [ "$(dumps)" != "$(basename "$last")" ]; }
+# It must not live on when this test does not.
+daily() { backup_sh timeout 120 "$programs/backup.sh" daily; }
+daily_pid() { pgrep -u "$PG_SERVER_USER" -f "^/bin/bash $programs/backup.sh daily"; }
 restore() { as_server PGDATA="$PG_DATA" UNIDESK_SECRETS="$work/secrets" "$programs/restore.sh" "$@"; }
 dumps() { find "$backups" -name '*.dump' -printf '%f\n' | sort; }
 last_backup() { sql "SELECT proven || ' ' || coalesce(error, '') FROM unidesk.backups ORDER BY started_at DESC LIMIT 1"; }
@@ -179,9 +184,13 @@ check 'with a log of its own' same new "$(log_text "$new")"
 check 'nothing was adopted' holds "$lost1:0.100:67108864 $lost2:0.100:67108864"
 check 'invariants hold' invariants
 
-# One ends by itself: it takes nothing any more and is still shown.
+# One ends by itself: it takes nothing any more and is still shown.  An agent
+# that has just started knows from its files what the other one takes.
+killed "$agent_pid"
 docker exec "$(container_of_task "$lost2" "$before")" touch /tmp/go
-check 'a held task that ends frees what it took' within 80 holds "$lost1:0.100:67108864 $lost2:0.000:0"
+within 20 runs_not "$lost2" "$before"
+start_agent
+check 'a held task that ends frees what it took' within 30 holds "$lost1:0.100:67108864 $lost2:0.000:0"
 check 'held tasks are stopped when asked' is 2 "SELECT unidesk.stop_held('here')"
 check 'their containers go' within 30 runs_not "$lost1" "$before"
 check 'and they hold nothing any more' within 20 holds ''
@@ -190,7 +199,18 @@ check 'nothing is left on the node' within 20 nothing_on_node
 check 'of the life before neither' test -z "$(docker ps -aq --filter "label=unidesk.incarnation=$before")"
 check 'invariants hold at the end' invariants
 check 'the scheduler made no error' test -z "$(grep 'unidesk scheduler.*ERROR' "$PG_LOG")"
-check 'a backup of the restored database is proven' quietly backup
+
+# ---- once a day ------------------------------------------------------------
+
+as_server touch "$backups/first-start"
+check 'the service is well while a backup is new' quietly backup_sh "$programs/backup.sh" health
+find "$backups" -type f -exec touch -d '2 days ago' {} +
+check 'and says when it is old' no backup_sh "$programs/backup.sh" health
+daily >>"$out/backup.log" 2>&1 &
+check 'it makes the backup that is due, of the restored database' within 60 is_newer
+check 'which is proven' within 10 last_backup_says '^true $'
+kill "$(daily_pid)"
+check 'it ends when asked' within 10 no daily_pid
 incarnation=$before
 check 'the agent ends at the end' ends "$agent_pid" 15
 agent_pid=
