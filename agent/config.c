@@ -21,17 +21,19 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/environment.h"
+#include "common/hostlist.h"
 #include "common/log.h"
 #include "common/reasons.h"
 
 #define TOKEN_BYTES_MIN 16
 #define TOKEN_BYTES_MAX 1024
 #define GPU_MEMORY_MAX (INT64_C(1) << 50)
+#define FETCH_BYTES_DEFAULT INT64_C(20000000000)
 
 static const char *const config_names[] = {
 	"UNIDESK_URL", "UNIDESK_TOKEN_FILE", "UNIDESK_TOKEN", "UNIDESK_DATA", "UNIDESK_DATA_HOST", "UNIDESK_VOLUME",
 	"UNIDESK_DOCKER_SOCKET", "UNIDESK_TASK_NETWORK", "UNIDESK_CA_FILE", "UNIDESK_INIT", "UNIDESK_GIT",
-	"UNIDESK_GIT_UID", "UNIDESK_ALLOW_PRIVATE_GIT", "UNIDESK_DEBUG", "UNIDESK_GPUS", "UNIDESK_LABELS", NULL
+	"UNIDESK_GIT_UID", "UNIDESK_ALLOWED_GIT_HOSTS", "UNIDESK_MAX_FETCH_BYTES", "UNIDESK_DEBUG", "UNIDESK_GPUS", "UNIDESK_LABELS", NULL
 };
 
 /* The variable's value, or NULL when it is not set or empty. */
@@ -278,6 +280,23 @@ config_flag(const char *name, bool *out, UdError *err)
 	return 0;
 }
 
+static int
+config_git_hosts(AgentConfig *config, UdError *err)
+{
+	const char *value = config_text("UNIDESK_ALLOWED_GIT_HOSTS");
+	const char *bad;
+	size_t		len;
+
+	if (value == NULL)
+		value = HOSTLIST_ANY;
+	bad = hostlist_bad_item(value, &len);
+	if (bad != NULL)
+		return ud_error(err, UD_EINVAL, 0, "UNIDESK_ALLOWED_GIT_HOSTS has \"%.*s\": use host or host:port, separated by commas, or * for any public host",
+						(int) (len < 100 ? len : 100), bad);
+	config->allowed_git_hosts = ud_strdup(value);
+	return 0;
+}
+
 /* One uuid[:memory_bytes[:model]]. */
 static int
 config_gpu(AgentConfig *config, char *item, UdError *err)
@@ -362,6 +381,7 @@ int
 config_load(AgentConfig *config, UdError *err)
 {
 	const char *git_uid = config_text("UNIDESK_GIT_UID");
+	const char *fetch_bytes = config_text("UNIDESK_MAX_FETCH_BYTES");
 	int64_t		uid = 0;
 
 	memset(config, 0, sizeof(*config));
@@ -375,7 +395,7 @@ config_load(AgentConfig *config, UdError *err)
 		config_path("UNIDESK_CA_FILE", NULL, &config->ca_file, err) < 0 ||
 		config_program("UNIDESK_INIT", "/usr/lib/unidesk/unidesk-init", &config->init_program, err) < 0 ||
 		config_program("UNIDESK_GIT", "/usr/lib/unidesk/unidesk-git", &config->git_program, err) < 0 ||
-		config_flag("UNIDESK_ALLOW_PRIVATE_GIT", &config->allow_private_git, err) < 0 ||
+		config_git_hosts(config, err) < 0 ||
 		config_flag("UNIDESK_DEBUG", &config->debug, err) < 0 ||
 		config_list(config, "UNIDESK_GPUS", config_gpu, err) < 0 ||
 		config_list(config, "UNIDESK_LABELS", config_label, err) < 0)
@@ -383,6 +403,9 @@ config_load(AgentConfig *config, UdError *err)
 	if (git_uid != NULL && !config_number(git_uid, 0, INT32_MAX, &uid))
 		return ud_error(err, UD_EINVAL, 0, "UNIDESK_GIT_UID is \"%.32s\": use the number of a user", git_uid);
 	config->git_uid = (uid_t) uid;
+	config->fetch_bytes_max = FETCH_BYTES_DEFAULT;
+	if (fetch_bytes != NULL && !config_number(fetch_bytes, 1, INT64_MAX, &config->fetch_bytes_max))
+		return ud_error(err, UD_EINVAL, 0, "UNIDESK_MAX_FETCH_BYTES is \"%.32s\": use a number of bytes", fetch_bytes);
 	if (config->ca_file != NULL && access(config->ca_file, R_OK) != 0)
 		return ud_error(err, UD_EINVAL, 0, "could not read UNIDESK_CA_FILE \"%.200s\": %s", config->ca_file, strerror(errno));
 	if (config->task_network != NULL &&
@@ -401,7 +424,7 @@ config_release(AgentConfig *config)
 	char	   *owned[] = {
 		config->url_host, config->url_path, config->token, config->ca_file, config->data,
 		config->volume, config->data_host, config->docker_socket, config->task_network,
-		config->init_program, config->git_program,
+		config->init_program, config->git_program, config->allowed_git_hosts,
 	};
 
 	for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)

@@ -51,7 +51,8 @@ typedef struct AgentConfig
 	char	   *init_program;
 	char	   *git_program;
 	uid_t		git_uid;
-	bool		allow_private_git;
+	char	   *allowed_git_hosts;	/* list of common/hostlist.h */
+	int64_t		fetch_bytes_max;
 	bool		debug;
 	AgentGpu	gpus[AGENT_GPUS_MAX];
 	int			gpu_count;

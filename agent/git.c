@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +18,12 @@
 #include "agent/git_child.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/reasons.h"
 
 /* A context child whose reader is done has nothing left to do. */
 #define CONTEXT_END_S 60
+#define SWEEP_S 10
 /* More than unidesk-git writes: what is deeper was not written by it. */
 #define TREE_DEPTH_MAX 260
 
@@ -55,14 +58,32 @@ verdict_number(const char *verdict, const char *key)
 	return at == NULL ? 0 : strtoull(at + strlen(key), NULL, 10);
 }
 
+/* A fetch that was killed cannot clean up after itself. */
+static void
+sweep(const GitSetup *setup, const char *mirror)
+{
+	const char *arguments[] = {"sweep", "--mirror", mirror, NULL};
+	GitWatch	watch = {
+		.timeout_s = SWEEP_S,
+	};
+	GitChild	child;
+	char		verdict[GIT_VERDICT_MAX];
+	UdError		err;
+
+	if (git_child_start(setup, arguments, false, &child, &err) < 0
+		|| git_child_wait(&child, &watch, verdict, &err) < 0)
+		ud_warning("could not sweep the mirror \"%s\": %s", mirror, err.message);
+}
+
 int
 git_fetch(const GitSetup *setup, const char *trust, const char *url, const char *commit, int timeout_s,
 		  const atomic_bool *cancel, void (*on_progress) (void *arg, const char *text), void *arg,
 		  char mirror[4096], GitFetchResult *result, UdError *err)
 {
+	char		bytes_max[24];
 	const char *arguments[] = {
 		"fetch", "--mirror", mirror, "--url", url, "--commit", commit,
-		setup->allow_private ? "--allow-private" : NULL, NULL
+		"--allowed-hosts", setup->allowed_hosts, "--max-bytes", bytes_max, NULL
 	};
 	GitWatch	watch = {
 		.timeout_s = timeout_s,
@@ -74,14 +95,19 @@ git_fetch(const GitSetup *setup, const char *trust, const char *url, const char 
 	char		verdict[GIT_VERDICT_MAX];
 	int			rc;
 
+	snprintf(bytes_max, sizeof(bytes_max), "%" PRId64, setup->fetch_bytes_max);
 	memset(result, 0, sizeof(*result));
 	rc = mirror_path(setup, trust, url, mirror, err);
 	if (rc == 0)
 		rc = git_child_start(setup, arguments, false, &child, err);
-	if (rc == 0)
-		rc = git_child_wait(&child, &watch, verdict, err);
 	if (rc != 0)
 		return rc;
+	rc = git_child_wait(&child, &watch, verdict, err);
+	if (rc != 0)
+	{
+		sweep(setup, mirror);
+		return rc;
+	}
 	result->was_present = verdict_number(verdict, "present=") != 0;
 	result->used_fallback = verdict_number(verdict, "fallback=") != 0;
 	result->received_bytes = verdict_number(verdict, "bytes=");

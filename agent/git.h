@@ -25,8 +25,8 @@ typedef struct GitSetup
 								 * are */
 	gid_t		gid;
 	const char *mirrors;		/* /data/mirrors, owned by that uid */
-	bool		allow_private;	/* may dial loopback and private addresses,
-								 * and http */
+	const char *allowed_hosts;	/* what may be dialled, common/hostlist.h */
+	int64_t		fetch_bytes_max;	/* what one fetch may receive */
 } GitSetup;
 
 /* What a fetch did. */
@@ -42,7 +42,8 @@ typedef struct GitFetchResult
  * Bring commit (40 or 64 lower-case hex) of url into the mirror of (trust,
  * url), keeping a ref on it.  trust is "public" or a project's name: mirrors
  * of two domains never meet.  One fetch per mirror at a time (flock).
- * mirror is filled with the path of the bare repository.
+ * mirror is filled with the path of the bare repository.  A fetch that fails
+ * leaves nothing of its own behind.
  * Errors (err->reason): prep.repo_refused (scheme, host, userinfo, redirect),
  * prep.repo_unreachable, prep.commit_not_found, prep.repo_throttled,
  * prep.timeout, prep.fetch_failed.

@@ -167,7 +167,8 @@ main_prepare(Agent *agent, UdError *err)
 	agent->git.uid = config->git_uid;
 	agent->git.gid = (gid_t) config->git_uid;
 	agent->git.mirrors = ud_asprintf("%s/mirrors", config->data);
-	agent->git.allow_private = config->allow_private_git;
+	agent->git.allowed_hosts = config->allowed_git_hosts;
+	agent->git.fetch_bytes_max = config->fetch_bytes_max;
 	return attempt_recover(agent, err);
 }
 

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "common/hostlist.h"
 #include "common/protocol.h"
 #include "placement/placement.h"
 #include "request.h"
@@ -68,6 +69,26 @@ has_control_or_space(const char *text)
 	return false;
 }
 
+/* Whether a node may dial it is the node's to decide; this is who we trust. */
+static void
+check_git_host(const char *authority, size_t length, bool is_https, const char *what)
+{
+	const char *host;
+	size_t		host_length;
+	int			port = is_https ? 443 : 80;
+
+	if (!hostlist_split(authority, length, &host, &host_length, &port))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has no valid host or port", what),
+				 errhint("Write https://host/path/to/repository.git, or https://host:port/path/to/repository.git.")));
+	if (hostlist_find(unidesk_allowed_git_hosts, host, host_length, port) == HOST_NOT_LISTED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is on host \"%.*s\", port %d, which is not allowed", what, (int) host_length, host, port),
+				 errhint("Use one of unidesk.allowed_git_hosts: %s", unidesk_allowed_git_hosts)));
+}
+
 /* A repository: http(s), a host, nothing secret in it. */
 static void
 check_url(const char *url, const char *what)
@@ -98,6 +119,7 @@ check_url(const char *url, const char *what)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not the URL of a repository", what),
 				 errhint("Write https://host/path/to/repository.git: no spaces, no query, at most %d bytes.", URL_BYTES_MAX)));
+	check_git_host(host, host_end - host, url[4] == 's', what);
 }
 
 /* A full object id in lower-case hex, as bytes. */

@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "common/hostlist.h"
 #include "shared.h"
 
 char	   *unidesk_database;
@@ -40,6 +41,7 @@ int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
 int			unidesk_foreign_keep;
+char	   *unidesk_allowed_git_hosts;
 
 /*
  * Settings are read from a file one by one and in any order, so one cannot
@@ -152,6 +154,18 @@ static const IntSetting int_settings[] = {
 	&unidesk_event_keep, 365, 1, 36500, 0},
 };
 
+static bool
+check_git_hosts(char **value, void **extra, GucSource source)
+{
+	size_t		len;
+	const char *bad = hostlist_bad_item(*value, &len);
+
+	if (bad == NULL)
+		return true;
+	GUC_check_errdetail("\"%.*s\" is neither host, host:port nor *.", (int) Min(len, 100), bad);
+	return false;
+}
+
 void
 unidesk_define_settings(void)
 {
@@ -175,6 +189,10 @@ unidesk_define_settings(void)
 							"Node ids reach up to this; sizes shared memory.",
 							NULL, &unidesk_max_nodes, 16384, 16, 1000000,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("unidesk.allowed_git_hosts",
+							   "Hosts that repositories of new tasks may lie on: host or host:port, separated by commas, or * for any.",
+							   NULL, &unidesk_allowed_git_hosts, HOSTLIST_ANY,
+							   PGC_SUSET, 0, check_git_hosts, NULL, NULL);
 	for (size_t i = 0; i < lengthof(int_settings); i++)
 	{
 		const IntSetting *s = &int_settings[i];

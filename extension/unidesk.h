@@ -50,6 +50,7 @@ extern int	unidesk_log_keep;	/* days */
 extern int	unidesk_event_keep; /* days */
 extern int	unidesk_exclude_for;	/* s */
 extern int	unidesk_foreign_keep;	/* s */
+extern char *unidesk_allowed_git_hosts;
 
 extern void unidesk_define_settings(void);
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/hostlist.h"
 #include "common/reasons.h"
 
 #define CONNECT_TIMEOUT_MS 15000
@@ -33,7 +34,6 @@ typedef struct DialStream
 } DialStream;
 
 static const RepoUrl *dial_target;
-static bool dial_allow_private;
 static UdError dial_last;
 
 const UdError *
@@ -48,33 +48,38 @@ dial_clear_failure(void)
 	memset(&dial_last, 0, sizeof(dial_last));
 }
 
-/* Is host the host of one of the proxies in the environment? */
+/* A proxy of the environment, as "[scheme://][user[:password]@]host[:port]". */
 static bool
-is_proxy_host(const char *host)
+read_proxy(const char *proxy, const char **host, size_t *host_len, int *port)
+{
+	const char *start = strstr(proxy, "://");
+	const char *at;
+
+	*port = strncasecmp(proxy, "https://", 8) == 0 ? 443 : 80;
+	start = start != NULL ? start + 3 : proxy;
+	at = memrchr(start, '@', strcspn(start, "/"));
+	if (at != NULL)
+		start = at + 1;
+	return hostlist_split(start, strcspn(start, "/"), host, host_len, port);
+}
+
+/* Is this where one of the proxies of the environment listens?  NULL: is there one? */
+static bool
+is_proxy(const char *host, const char *port)
 {
 	static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 	{
-		const char *proxy = getenv(names[i]);
-		const char *at;
-		size_t		len;
+		const char *value = getenv(names[i]);
+		const char *proxy;
+		size_t		proxy_len;
+		int			proxy_port;
 
-		if (proxy == NULL || *proxy == '\0')
+		if (value == NULL || !read_proxy(value, &proxy, &proxy_len, &proxy_port))
 			continue;
-		if (strstr(proxy, "://") != NULL)
-			proxy = strstr(proxy, "://") + 3;
-		at = memchr(proxy, '@', strcspn(proxy, "/"));
-		if (at != NULL)
-			proxy = at + 1;
-		if (*proxy == '[')
-		{
-			proxy++;
-			len = strcspn(proxy, "]");
-		}
-		else
-			len = strcspn(proxy, ":/");
-		if (host == NULL || (strlen(host) == len && strncasecmp(host, proxy, len) == 0))
+		if (host == NULL || (strlen(host) == proxy_len && strncasecmp(host, proxy, proxy_len) == 0
+							 && atoi(port) == proxy_port))
 			return true;
 	}
 	return false;
@@ -98,7 +103,7 @@ resolve_checked(const char *host, const char *port, bool check, struct addrinfo 
 						"could not resolve host \"%s\": %s", host, gai_strerror(rc));
 	for (struct addrinfo *a = *out; check && a != NULL; a = a->ai_next)
 	{
-		if (!address_is_forbidden(a->ai_addr) && (dial_allow_private || !address_is_private(a->ai_addr)))
+		if (!address_is_forbidden(a->ai_addr) && (dial_target->is_listed || !address_is_private(a->ai_addr)))
 			continue;
 		freeaddrinfo(*out);
 		*out = NULL;
@@ -114,7 +119,7 @@ dial_check_target(UdError *err)
 	struct addrinfo *addresses = NULL;
 	int			rc = resolve_checked(dial_target->host, dial_target->port, true, &addresses, err);
 
-	if (rc == UD_EIO && is_proxy_host(NULL))
+	if (rc == UD_EIO && is_proxy(NULL, NULL))
 		return 0;
 	if (rc == 0)
 		freeaddrinfo(addresses);
@@ -178,12 +183,12 @@ dial_connect(git_stream *parent)
 {
 	DialStream *stream = (DialStream *) parent;
 	struct addrinfo *addresses = NULL;
-	bool		is_target = strcasecmp(stream->host, dial_target->host) == 0;
+	bool		is_target = strcasecmp(stream->host, dial_target->host) == 0 && strcmp(stream->port, dial_target->port) == 0;
 
-	if (!is_target && !is_proxy_host(stream->host))
+	if (!is_target && !is_proxy(stream->host, stream->port))
 	{
 		(void) ud_error(&dial_last, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED,
-						"repository sends us to another host, \"%s\"", stream->host);
+						"repository sends us to another host, \"%s:%s\"", stream->host, stream->port);
 		return stream_error("connect to", stream, "another host");
 	}
 	if (resolve_checked(stream->host, stream->port, is_target, &addresses, &dial_last) != 0)
@@ -290,7 +295,7 @@ dial_new(git_stream **out, const char *host, const char *port)
 }
 
 int
-dial_register(const RepoUrl *target, bool allow_private, UdError *err)
+dial_register(const RepoUrl *target, UdError *err)
 {
 	git_stream_registration registration = {
 		.version = GIT_STREAM_VERSION,
@@ -298,7 +303,6 @@ dial_register(const RepoUrl *target, bool allow_private, UdError *err)
 	};
 
 	dial_target = target;
-	dial_allow_private = allow_private;
 	dial_clear_failure();
 	if (git_stream_register(GIT_STREAM_STANDARD, &registration) != 0)
 		return ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not register the socket stream");

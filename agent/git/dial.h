@@ -16,15 +16,16 @@
 
 /*
  * From here on libgit2 connects to target, under its policy (link-local and
- * metadata addresses are refused whatever allow_private says), or to a proxy
- * the environment names (the node owner's choice, so not checked); to nothing
- * else.  target must outlive all use.
+ * metadata addresses are refused even when it is listed), or to a proxy the
+ * environment names (the node owner's choice, so not checked), each at its own
+ * port; to nothing else.  target must outlive all use.
  */
-extern int	dial_register(const RepoUrl *target, bool allow_private, UdError *err) UD_MUSTCHECK;
+extern int	dial_register(const RepoUrl *target, UdError *err) UD_MUSTCHECK;
 
 /*
  * Resolve and judge the target before anything is dialled: prep.repo_refused
- * or prep.repo_unreachable.  A name that only a proxy can resolve passes.
+ * or prep.repo_unreachable.  A name that only a proxy can resolve passes: where
+ * a proxy dials, it decides what a name means and what it may lead to.
  */
 extern int	dial_check_target(UdError *err) UD_MUSTCHECK;
 

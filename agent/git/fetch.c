@@ -32,6 +32,7 @@ typedef struct Fetch
 	git_oid		commit;
 	int64_t		progress_at_ms;
 	bool		got_objects;	/* of the request under way */
+	bool		is_too_large;
 } Fetch;
 
 static int
@@ -41,6 +42,9 @@ on_transfer(const git_indexer_progress *stats, void *arg)
 	int64_t		now = clock_ms();
 
 	fetch->got_objects = fetch->got_objects || stats->received_objects > 0;
+	fetch->is_too_large = fetch->result->received_bytes + stats->received_bytes > fetch->request->bytes_max;
+	if (fetch->is_too_large)
+		return GIT_EUSER;
 	if (now - fetch->progress_at_ms < PROGRESS_EVERY_MS)
 		return 0;
 	fetch->progress_at_ms = now;
@@ -122,17 +126,23 @@ last_error_is_throttle(void)
 
 /* From libgit2's code and text to a reason of ours. */
 static int
-transport_error(int rc, UdError *err)
+transport_error(const Fetch *fetch, int rc, UdError *err)
 {
 	const UdError *dialled = dial_failure();
+	const git_error *last = git_error_last();
 
+	if (fetch->is_too_large)
+		return ud_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository sends more than the %llu bytes that this node fetches",
+						(unsigned long long) fetch->request->bytes_max);
+	if (last != NULL && last->klass == GIT_ERROR_NOMEMORY)
+		return ud_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository takes more memory to unpack than this node gives");
 	if (dialled != NULL)
 	{
 		*err = *dialled;
 		return err->code;
 	}
 	/* What our own refs lead to is not there. */
-	if (rc == GIT_ENOTFOUND && git_error_last() != NULL && git_error_last()->klass == GIT_ERROR_ODB)
+	if (rc == GIT_ENOTFOUND && last != NULL && last->klass == GIT_ERROR_ODB)
 		return mirror_git_error(err, UD_EPROTO, UD_REASON_PREP_FETCH_FAILED, "mirror is damaged");
 	if (last_error_is_throttle())
 		return mirror_git_error(err, UD_EIO, UD_REASON_PREP_REPO_THROTTLED, "repository's host limits requests");
@@ -160,7 +170,7 @@ fetch_heads_and_tags(Fetch *fetch, UdError *err)
 	fetch->result->used_fallback = true;
 	status_progress("server gives out no single commits, fetching branches and tags");
 	rc = fetch_refspecs(fetch, specs, 2);
-	return rc == 0 ? 0 : transport_error(rc, err);
+	return rc == 0 ? 0 : transport_error(fetch, rc, err);
 }
 
 /*
@@ -201,7 +211,7 @@ fetch_exact(Fetch *fetch, UdError *err)
 		return fetch_heads_and_tags(fetch, err);
 	if (last_error_has("not our ref"))
 		return ud_error(err, UD_ENOENT, UD_REASON_PREP_COMMIT_NOT_FOUND, "commit %s is not in the repository", hex);
-	(void) transport_error(rc, err);
+	(void) transport_error(fetch, rc, err);
 	if (rc == GIT_EEOF && dial_failure() == NULL && !fetch->got_objects && server_still_answers(fetch))
 		return ud_error(err, UD_ENOENT, UD_REASON_PREP_COMMIT_NOT_FOUND, "commit %s is not in the repository", hex);
 	return err->code;
@@ -311,11 +321,11 @@ fetch_run(const FetchRequest *request, FetchResult *result, UdError *err)
 	int			rc;
 
 	memset(result, 0, sizeof(*result));
-	rc = url_parse(request->url, request->allow_private, &url, err);
+	rc = url_parse(request->url, request->allowed_hosts, &url, err);
 	if (rc == 0)
 		rc = mirror_parse_commit(request->commit, &fetch.commit, err);
 	if (rc == 0)
-		rc = dial_register(&url, request->allow_private, err);
+		rc = dial_register(&url, err);
 	if (rc == 0)
 		rc = fetch_parsed(&fetch, err);
 	return rc;

@@ -15,7 +15,8 @@ typedef struct FetchRequest
 	const char *mirror;			/* path of the bare repository */
 	const char *url;
 	const char *commit;
-	bool		allow_private;
+	const char *allowed_hosts;	/* list of common/hostlist.h */
+	uint64_t	bytes_max;		/* what may be received */
 } FetchRequest;
 
 typedef struct FetchResult

@@ -2,9 +2,10 @@
  * main.c
  *	  unidesk-git: everything that parses what a repository contains.
  *
- *	unidesk-git fetch --mirror DIR --url URL --commit HEX [--allow-private]
+ *	unidesk-git fetch --mirror DIR --url URL --commit HEX [--allowed-hosts LIST]
  *	unidesk-git context --mirror DIR --commit HEX --dockerfile PATH
  *	unidesk-git tree --mirror DIR --commit HEX --into DIR
+ *	unidesk-git sweep --mirror DIR
  *
  * The agent starts it as another user, without the engine's socket, with a
  * clean environment, and kills it at its timeout (agent/git.c).  What it has
@@ -12,6 +13,7 @@
  * Exit status 0 or 1.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -28,12 +30,14 @@
 #include "agent/git/mirror.h"
 #include "agent/git/status.h"
 #include "agent/git/tree.h"
+#include "common/cleanup.h"
+#include "common/hostlist.h"
 #include "common/log.h"
 #include "common/reasons.h"
 
 #define FILES_MAX 1024
 /* Heap and private writable mappings; packs are mapped read-only. */
-#define DATA_BYTES_MAX (UINT64_C(6) << 30)
+#define DATA_BYTES_MAX (UINT64_C(4) << 30)
 
 typedef struct Options
 {
@@ -42,7 +46,7 @@ typedef struct Options
 	const char *commit;
 	const char *dockerfile;
 	const char *into;
-	bool		allow_private;
+	const char *allowed_hosts;
 	WalkLimits	limits;
 } Options;
 
@@ -50,9 +54,9 @@ static int
 usage(UdError *err)
 {
 	return ud_error(err, UD_EINVAL, UD_REASON_PREP_FETCH_FAILED,
-					"usage: unidesk-git fetch --mirror DIR --url URL --commit HEX [--allow-private]"
+					"usage: unidesk-git fetch --mirror DIR --url URL --commit HEX [--allowed-hosts LIST]"
 					" | context --mirror DIR --commit HEX --dockerfile PATH"
-					" | tree --mirror DIR --commit HEX --into DIR"
+					" | tree --mirror DIR --commit HEX --into DIR | sweep --mirror DIR"
 					" [--max-bytes N] [--max-entries N]");
 }
 
@@ -67,12 +71,12 @@ parse_number(const char *text, uint64_t *out, UdError *err)
 }
 
 static int
-parse_options(int argc, char **argv, Options *options, UdError *err)
+parse_options(int argc, char **argv, bool wants_commit, Options *options, UdError *err)
 {
 	static const struct option known[] = {
 		{"mirror", required_argument, NULL, 'm'}, {"url", required_argument, NULL, 'u'},
 		{"commit", required_argument, NULL, 'c'}, {"dockerfile", required_argument, NULL, 'd'},
-		{"into", required_argument, NULL, 'i'}, {"allow-private", no_argument, NULL, 'p'},
+		{"into", required_argument, NULL, 'i'}, {"allowed-hosts", required_argument, NULL, 'h'},
 		{"max-bytes", required_argument, NULL, 'b'}, {"max-entries", required_argument, NULL, 'e'},
 		{NULL, 0, NULL, 0}
 	};
@@ -80,6 +84,7 @@ parse_options(int argc, char **argv, Options *options, UdError *err)
 	int			rc = 0;
 
 	opterr = 0;
+	options->allowed_hosts = HOSTLIST_ANY;
 	options->limits = walk_default_limits;
 	while (rc == 0 && (option = getopt_long(argc, argv, "", known, NULL)) != -1)
 		switch (option)
@@ -99,8 +104,8 @@ parse_options(int argc, char **argv, Options *options, UdError *err)
 			case 'i':
 				options->into = optarg;
 				break;
-			case 'p':
-				options->allow_private = true;
+			case 'h':
+				options->allowed_hosts = optarg;
 				break;
 			case 'b':
 				rc = parse_number(optarg, &options->limits.bytes_max, err);
@@ -111,7 +116,7 @@ parse_options(int argc, char **argv, Options *options, UdError *err)
 			default:
 				rc = usage(err);
 		}
-	if (rc == 0 && (optind != argc || options->mirror == NULL || options->commit == NULL))
+	if (rc == 0 && (optind != argc || options->mirror == NULL || (options->commit == NULL) == wants_commit))
 		rc = usage(err);
 	return rc;
 }
@@ -130,6 +135,16 @@ limit(int resource, rlim_t most)
 	setrlimit(resource, &now);
 }
 
+/* When memory runs out, it is this process that goes and not the agent. */
+static void
+die_first(void)
+{
+	ud_auto_fd int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	ssize_t		ignored = fd < 0 ? 0 : write(fd, "1000", 4);
+
+	(void) ignored;
+}
+
 /* What a bug in a parser of ours or of libgit2 must not be able to do. */
 static void
 restrict_process(const Options *options)
@@ -138,6 +153,7 @@ restrict_process(const Options *options)
 	signal(SIGXFSZ, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	die_first();
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	limit(RLIMIT_CORE, 0);
 	limit(RLIMIT_NOFILE, FILES_MAX);
@@ -154,7 +170,8 @@ run_fetch(const Options *options, UdError *err)
 		.mirror = options->mirror,
 		.url = options->url,
 		.commit = options->commit,
-		.allow_private = options->allow_private,
+		.allowed_hosts = options->allowed_hosts,
+		.bytes_max = options->limits.bytes_max,
 	};
 	FetchResult result;
 	int			rc;
@@ -212,10 +229,11 @@ main(int argc, char **argv)
 
 	ud_log_setup("unidesk-git", UD_LOG_INFO);
 	status_setup();
-	if (strcmp(command, "fetch") != 0 && strcmp(command, "context") != 0 && strcmp(command, "tree") != 0)
+	if (strcmp(command, "fetch") != 0 && strcmp(command, "context") != 0 && strcmp(command, "tree") != 0
+		&& strcmp(command, "sweep") != 0)
 		rc = usage(&err);
 	else
-		rc = parse_options(argc - 1, argv + 1, &options, &err);
+		rc = parse_options(argc - 1, argv + 1, strcmp(command, "sweep") != 0, &options, &err);
 	if (rc == 0)
 	{
 		restrict_process(&options);
@@ -223,6 +241,11 @@ main(int argc, char **argv)
 	}
 	if (rc == 0 && strcmp(command, "fetch") == 0)
 		rc = run_fetch(&options, &err);
+	else if (rc == 0 && strcmp(command, "sweep") == 0)
+	{
+		mirror_sweep(options.mirror);
+		status_ok("%s", "");
+	}
 	else if (rc == 0)
 		rc = run_reader(command, &options, &err);
 	if (rc != 0)

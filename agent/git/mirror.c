@@ -27,7 +27,8 @@
 #include "common/reasons.h"
 
 #define REF_NAME_MAX 128
-#define PACK_OBJECTS_MAX ((size_t) 50 * 1000 * 1000)
+/* Twice what the largest known repositories hold. */
+#define PACK_OBJECTS_MAX ((size_t) 20 * 1000 * 1000)
 
 int
 mirror_git_error(UdError *err, int code, int reason, const char *what)
@@ -68,27 +69,49 @@ mirror_setup(UdError *err)
 	return 0;
 }
 
+static int
+open_lock(const char *path)
+{
+	ud_auto_free char *lock = ud_asprintf("%s.lock", path);
+
+	return open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+/* A lock file that was removed while we waited for it locks nothing. */
+static bool
+lock_is_removed(int fd)
+{
+	struct stat info;
+
+	return fstat(fd, &info) == 0 && info.st_nlink == 0;
+}
+
 int
 mirror_lock(const char *path, UdError *err)
 {
-	ud_auto_free char *lock = ud_asprintf("%s.lock", path);
-	int			fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int			rc;
-
-	if (fd < 0)
-		return ud_error(err, UD_EIO, errno == ENOSPC ? UD_REASON_NODE_DISK_FULL : UD_REASON_PREP_FETCH_FAILED,
-						"could not open the mirror's lock: %s", strerror(errno));
-	rc = flock(fd, LOCK_EX | LOCK_NB);
-	if (rc != 0 && errno == EWOULDBLOCK)
+	for (;;)
 	{
-		status_progress("waiting for another fetch of this repository");
-		while ((rc = flock(fd, LOCK_EX)) != 0 && errno == EINTR)
-			;
+		int			fd = open_lock(path);
+		int			rc;
+
+		if (fd < 0)
+			return ud_error(err, UD_EIO, errno == ENOSPC ? UD_REASON_NODE_DISK_FULL : UD_REASON_PREP_FETCH_FAILED,
+							"could not open the mirror's lock: %s", strerror(errno));
+		rc = flock(fd, LOCK_EX | LOCK_NB);
+		if (rc != 0 && errno == EWOULDBLOCK)
+		{
+			status_progress("waiting for another fetch of this repository");
+			while ((rc = flock(fd, LOCK_EX)) != 0 && errno == EINTR)
+				;
+		}
+		if (rc == 0 && !lock_is_removed(fd))
+			return fd;
+		if (rc != 0)
+			(void) ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not lock the mirror: %s", strerror(errno));
+		close(fd);
+		if (rc != 0)
+			return err->code;
 	}
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not lock the mirror: %s", strerror(errno));
 }
 
 /* A fetch that was killed leaves lock files and half packs. */
@@ -151,6 +174,42 @@ mirror_open_for_fetch(const char *path, git_repository **out, UdError *err)
 	if (git_repository_init_ext(out, path, &options) != 0)
 		return mirror_git_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not make the mirror");
 	return 0;
+}
+
+/* Does any ref of ours keep a commit?  The fallback's tips come with one. */
+static bool
+keeps_a_commit(const char *path)
+{
+	git_repository *repo = NULL;
+	git_reference_iterator *refs = NULL;
+	const char *name;
+	UdError		ignored;
+	bool		keeps = false;
+
+	if (mirror_open(path, &repo, &ignored) != 0)
+		return false;
+	if (git_reference_iterator_glob_new(&refs, repo, "refs/unidesk/*") == 0)
+		keeps = git_reference_next_name(&name, refs) == 0;
+	git_reference_iterator_free(refs);
+	git_repository_free(repo);
+	return keeps;
+}
+
+void
+mirror_sweep(const char *path)
+{
+	ud_auto_fd int lock = open_lock(path);
+
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0 || lock_is_removed(lock))
+		return;
+	nftw(path, sweep_entry, 32, FTW_PHYS);
+	if (!keeps_a_commit(path))
+	{
+		ud_auto_free char *name = ud_asprintf("%s.lock", path);
+
+		mirror_remove(path);
+		unlink(name);
+	}
 }
 
 int

@@ -35,6 +35,12 @@ extern int	mirror_open(const char *path, git_repository **out, UdError *err) UD_
 /* Under the lock: remove all of it; it is no loss but of time. */
 extern void mirror_remove(const char *path);
 
+/*
+ * After a fetch that failed or was killed: remove what it left half-done, and
+ * all of a mirror that keeps no commit.  Nothing while another one fetches.
+ */
+extern void mirror_sweep(const char *path);
+
 extern int	mirror_parse_commit(const char *hex, git_oid *out, UdError *err) UD_MUSTCHECK;
 
 /* The commit and a ref on it are there: all of it was received. */

@@ -11,10 +11,12 @@
 #include <ctype.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/hostlist.h"
 #include "common/reasons.h"
 
 #define REFUSE(...) ud_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, __VA_ARGS__)
@@ -146,62 +148,37 @@ has_clean_characters(const char *url)
 	return true;
 }
 
+/* Where libgit2 would dial, and whether the list lets it. */
 static int
-parse_port(const char *text, size_t len, RepoUrl *out, UdError *err)
+parse_authority(const char *text, size_t len, const char *allowed_hosts, RepoUrl *out, UdError *err)
 {
-	if (len == 0 || len >= sizeof(out->port) || strspn(text, "0123456789") < len)
-		return REFUSE("repository URL has no valid port");
-	memcpy(out->port, text, len);
-	out->port[len] = '\0';
-	if (atoi(out->port) < 1 || atoi(out->port) > 65535)
-		return REFUSE("repository URL has no valid port");
-	return 0;
-}
-
-/* host, host:port, [v6] or [v6]:port */
-static int
-parse_authority(const char *text, size_t len, RepoUrl *out, UdError *err)
-{
-	const char *allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
-	const char *end = text + len;
-	const char *port;
+	const char *host;
 	size_t		host_len;
+	int			port = out->is_https ? 443 : 80;
+	struct in6_addr v6;
+	HostListed	listed;
 
 	if (memchr(text, '@', len) != NULL)
 		return REFUSE("repository URL holds a user name or password");
-	if (len > 0 && *text == '[')
-	{
-		struct in6_addr v6;
-
-		host_len = strcspn(++text, "]");
-		if (text + host_len >= end || host_len >= sizeof(out->host))
-			return REFUSE("repository URL has no valid host");
-		memcpy(out->host, text, host_len);
-		out->host[host_len] = '\0';
-		port = text + host_len + 1;
-		if (inet_pton(AF_INET6, out->host, &v6) != 1)
-			return REFUSE("repository URL has no valid host");
-	}
-	else
-	{
-		host_len = strspn(text, allowed);
-		if (host_len > len)
-			host_len = len;
-		if (host_len == 0 || host_len >= sizeof(out->host) || *text == '-' || *text == '.')
-			return REFUSE("repository URL has no valid host");
-		memcpy(out->host, text, host_len);
-		out->host[host_len] = '\0';
-		port = text + host_len;
-	}
-	if (port == end)
-		return 0;
-	if (*port != ':')
-		return REFUSE("repository URL has no valid host");
-	return parse_port(port + 1, (size_t) (end - port - 1), out, err);
+	if (!hostlist_split(text, len, &host, &host_len, &port) || host_len >= sizeof(out->host))
+		return REFUSE("repository URL has no valid host or port");
+	memcpy(out->host, host, host_len);
+	out->host[host_len] = '\0';
+	snprintf(out->port, sizeof(out->port), "%d", port);
+	if (*text == '[' && inet_pton(AF_INET6, out->host, &v6) != 1)
+		return REFUSE("repository URL has no valid host or port");
+	listed = hostlist_find(allowed_hosts, host, host_len, port);
+	out->is_listed = listed == HOST_BY_NAME;
+	if (listed == HOST_NOT_LISTED)
+		return REFUSE("repository host \"%.*s\" is not one that this node fetches from, see its UNIDESK_ALLOWED_GIT_HOSTS",
+					  (int) len, text);
+	if (!out->is_https && !out->is_listed)
+		return REFUSE("repository URL is http, this node allows https only");
+	return 0;
 }
 
 int
-url_parse(const char *url, bool allow_private, RepoUrl *out, UdError *err)
+url_parse(const char *url, const char *allowed_hosts, RepoUrl *out, UdError *err)
 {
 	const char *authority;
 
@@ -214,18 +191,12 @@ url_parse(const char *url, bool allow_private, RepoUrl *out, UdError *err)
 	{
 		out->is_https = true;
 		authority = url + 8;
-		strcpy(out->port, "443");
 	}
 	else if (strncmp(url, "http://", 7) == 0)
-	{
-		if (!allow_private)
-			return REFUSE("repository URL is http, this node allows https only");
 		authority = url + 7;
-		strcpy(out->port, "80");
-	}
 	else
 		return REFUSE("repository URL is not an https:// URL");
 	if (strpbrk(url, "?#") != NULL)
 		return REFUSE("repository URL has a query or fragment");
-	return parse_authority(authority, strcspn(authority, "/"), out, err);
+	return parse_authority(authority, strcspn(authority, "/"), allowed_hosts, out, err);
 }

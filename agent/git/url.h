@@ -3,8 +3,9 @@
  *	  Which repositories may be dialled: the policy on URLs and addresses.
  *
  * People outside write these URLs and the node stands inside somebody's
- * network, so only https to public addresses is allowed; allow_private adds
- * http and every address.
+ * network, so only https to public addresses is allowed, unless the node's
+ * owner lists a host with its port: that one may have any address and answer
+ * plain http too, because a commit's id vouches for what is received.
  */
 #ifndef GIT_URL_H
 #define GIT_URL_H
@@ -22,10 +23,14 @@ typedef struct RepoUrl
 	bool		is_https;
 	char		host[256];		/* without brackets */
 	char		port[6];
+	bool		is_listed;		/* its host and port are named in the list */
 } RepoUrl;
 
-/* Syntax and scheme; nothing is resolved.  Failure is prep.repo_refused. */
-extern int	url_parse(const char *url, bool allow_private, RepoUrl *out, UdError *err) UD_MUSTCHECK;
+/*
+ * Syntax, scheme, and host against a list (common/hostlist.h); nothing is
+ * resolved.  Failure is prep.repo_refused.
+ */
+extern int	url_parse(const char *url, const char *allowed_hosts, RepoUrl *out, UdError *err) UD_MUSTCHECK;
 
 /* Loopback, private, link-local, metadata, or otherwise not the public internet. */
 extern bool address_is_private(const struct sockaddr *address);

@@ -26,7 +26,7 @@
 const WalkLimits walk_default_limits = {
 	.entries_max = 1000 * 1000,
 	.bytes_max = UINT64_C(20) * 1000 * 1000 * 1000,
-	.file_bytes_max = INT32_MAX,	/* libgit2 holds a blob in memory */
+	.file_bytes_max = UINT64_C(1) << 30,	/* libgit2 holds a blob in memory */
 	.depth_max = 256,
 	.path_max = 4096,
 };

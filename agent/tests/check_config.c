@@ -45,7 +45,7 @@ START_TEST(defaults)
 	ck_assert_str_eq(config.docker_socket, "/var/run/docker.sock");
 	ck_assert_ptr_null(config.task_network);
 	ck_assert_ptr_null(config.data_host);
-	ck_assert(!config.allow_private_git);
+	ck_assert_str_eq(config.allowed_git_hosts, "*");
 	ck_assert_int_eq(config.gpu_count, 0);
 }
 
@@ -57,7 +57,7 @@ START_TEST(everything_set)
 	setenv("UNIDESK_GPUS", "GPU-1:25000000000:RTX 4090, GPU-2", 1);
 	setenv("UNIDESK_LABELS", "zone=a,disk=,", 1);
 	setenv("UNIDESK_DATA", "/data/", 1);
-	setenv("UNIDESK_ALLOW_PRIVATE_GIT", "1", 1);
+	setenv("UNIDESK_ALLOWED_GIT_HOSTS", "git.example, [::1]:8080,*", 1);
 	setenv("UNIDESK_GIT_UID", "1999", 1);
 	ck_assert_int_eq(config_load(&config, &err), 0);
 	ck_assert(!config.url_tls);
@@ -72,7 +72,7 @@ START_TEST(everything_set)
 	ck_assert_int_eq(config.label_count, 2);
 	ck_assert_str_eq(config.labels[1].key, "disk");
 	ck_assert_str_eq(config.labels[1].value, "");
-	ck_assert(config.allow_private_git);
+	ck_assert_str_eq(config.allowed_git_hosts, "git.example, [::1]:8080,*");
 	ck_assert_uint_eq(config.git_uid, 1999);
 }
 
@@ -117,7 +117,11 @@ static const struct
 	{"UNIDESK_GIT_UID", "nobody"},
 	{"UNIDESK_GIT_UID", "-1"},
 	{"UNIDESK_GIT_UID", "99999999999999999999"},
-	{"UNIDESK_ALLOW_PRIVATE_GIT", "yes"},
+	{"UNIDESK_ALLOWED_GIT_HOSTS", "https://git.example/"},
+	{"UNIDESK_ALLOWED_GIT_HOSTS", "git.example:0"},
+	{"UNIDESK_MAX_FETCH_BYTES", "20GB"},
+	{"UNIDESK_MAX_FETCH_BYTES", "0"},
+	{"UNIDESK_ALLOWED_GIT_HOSTS", "a, *.example"},
 	{"UNIDESK_GPUS", ":5"},
 	{"UNIDESK_GPUS", "GPU-1:much"},
 	{"UNIDESK_GPUS", "GPU-1:-5"},

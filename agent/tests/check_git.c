@@ -26,6 +26,7 @@ static GitSetup setup;
 static GitServer server;
 static char mirrors[128];
 static char program[128];
+static char allowed[256];		/* the hosts that may be dialled; the server's own at first */
 static char commits[4][41];		/* oldest first; the last is on no branch */
 
 /* Print on failure what was said. */
@@ -120,12 +121,14 @@ set_up(void)
 	static int	number;
 
 	snprintf(mirrors, sizeof(mirrors), "%s/mirrors%d", base, number++);
+	snprintf(allowed, sizeof(allowed), "127.0.0.1:%d", server.port);
 	ck_assert_int_eq(mkdir(mirrors, 0700), 0);
 	setup = (GitSetup)
 	{
 		.program = program,
 			.mirrors = mirrors,
-			.allow_private = true,
+			.allowed_hosts = allowed,
+			.fetch_bytes_max = INT64_C(1000000000),
 	};
 	if (geteuid() == 0)
 	{
@@ -260,6 +263,8 @@ START_TEST(bad_answers)
 	}			cases[] = {
 		{"/status/429/x.git", UD_REASON_PREP_REPO_THROTTLED},
 		{"/status/503/x.git", UD_REASON_PREP_REPO_UNREACHABLE},
+		{"/status/500/x.git", UD_REASON_PREP_REPO_UNREACHABLE},
+		{"/status/401/x.git", UD_REASON_PREP_REPO_REFUSED},
 		{"/status/404/x.git", UD_REASON_PREP_REPO_REFUSED},
 		{"/status/403/x.git", UD_REASON_PREP_REPO_REFUSED},
 		{"/status/200/x.git", UD_REASON_PREP_REPO_REFUSED},
@@ -301,7 +306,7 @@ START_TEST(refused_urls)
 
 	for (int i = 0; i < 6; i++)
 		snprintf(with_port[i], sizeof(with_port[i]), "%s:%d/full.git", hosts[i], server.port);
-	setup.allow_private = false;
+	strcpy(allowed, "*");
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
 	{
 		char		mirror[4096];
@@ -312,8 +317,8 @@ START_TEST(refused_urls)
 		ck_assert_msg(rc != 0 && err.reason == UD_REASON_PREP_REPO_REFUSED, "%s: %s %s", urls[i],
 					  ud_reason_text(err.reason), err.message);
 	}
-	/* A node that may dial private addresses still asks no cloud for keys. */
-	setup.allow_private = true;
+	/* Listing a host does not make a cloud give out its keys. */
+	strcpy(allowed, "169.254.169.254:80,[fe80::1]:80");
 	for (size_t i = 0; i < 2; i++)
 	{
 		char		mirror[4096];
@@ -324,6 +329,67 @@ START_TEST(refused_urls)
 		ck_assert_msg(rc != 0 && err.reason == UD_REASON_PREP_REPO_REFUSED, "%s", err.message);
 	}
 	ck_assert_int_eq(server_requests(&server), requests);
+}
+
+END_TEST
+
+/* Exactly the host and port that the list says. */
+START_TEST(listed_hosts)
+{
+	static const struct
+	{
+		const char *host;
+		const char *rest;		/* NULL: the server's port */
+	}			lists[] = {
+		{"localhost", NULL}, {"127.0.0.1", ""}, {"127.0.0.1", ":80"}, {"2130706433", NULL}, {"127.0.0.1.example", NULL}, {"*,127.0.0.1", ""},
+	};
+	char		mirror[4096];
+	GitFetchResult result;
+	UdError		err;
+	int			requests = server_requests(&server);
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+	{
+		if (lists[i].rest != NULL)
+			snprintf(allowed, sizeof(allowed), "%s%s", lists[i].host, lists[i].rest);
+		else
+			snprintf(allowed, sizeof(allowed), "%s:%d", lists[i].host, server.port);
+		ck_reason(fetch_path("/full.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
+	}
+	ck_assert_int_eq(server_requests(&server), requests);
+	snprintf(allowed, sizeof(allowed), "example.org, 127.0.0.1:%d", server.port);
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	/* Not dialled, but here: the list is asked all the same. */
+	strcpy(allowed, "example.org");
+	ck_reason(fetch_path("/full.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
+}
+
+END_TEST
+
+/* What a failed fetch leaves in the mirrors: nothing. */
+START_TEST(nothing_left)
+{
+	char		mirror[4096];
+	char		url[256];
+	GitFetchResult result;
+	UdError		err;
+
+	ck_reason(fetch_path("/nothing.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
+	shell("ls -A %s | (! grep .)", mirrors);
+	make_url(url, "/hang/x.git");
+	ck_reason(fetch_url(url, commits[0], 1, mirror, &result, &err), err, UD_REASON_PREP_TIMEOUT);
+	shell("ls -A %s | (! grep .)", mirrors);
+	setup.fetch_bytes_max = 100000;
+	ck_reason(fetch_path("/full.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
+	ck_assert_msg(strstr(err.message, "100000") != NULL, "%s", err.message);
+	shell("ls -A %s | (! grep .)", mirrors);
+	/* A mirror that keeps a commit stays as it was. */
+	setup.fetch_bytes_max = 1000000;
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	ck_reason(fetch_path("/full.git", commits[3], mirror, &result, &err), err, UD_REASON_PREP_COMMIT_NOT_FOUND);
+	shell("test -e %s/refs/unidesk/%s", mirror, commits[0]);
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	ck_assert(result.was_present);
 }
 
 END_TEST
@@ -345,6 +411,7 @@ START_TEST(unreachable)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, len), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *) &address, &len), 0);
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/x.git", ntohs(address.sin_port));
+	snprintf(allowed, sizeof(allowed), "127.0.0.1:%d,no-such-host.invalid:80", ntohs(address.sin_port));
 	ck_reason(fetch_url(url, commits[0], 20, mirror, &result, &err), err, UD_REASON_PREP_REPO_UNREACHABLE);
 	close(fd);
 	ck_reason(fetch_url("http://no-such-host.invalid/x.git", commits[0], 20, mirror, &result, &err), err,
@@ -618,7 +685,7 @@ START_TEST(hostile_child)
 	ck_assert_int_ne(git_fetch(&setup, "p", "x", commits[0], 5, NULL, keep_progress, progress, mirror, &result, &err), 0);
 	ck_assert_str_eq(progress, "a?[2Jb?\303\251");
 	ck_assert_str_eq(err.message, "x?y?z");
-	use_script("flood", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done | tr -d '\\n' >&3");
+	use_script("flood", "[ $1 = fetch ] || exit 0; while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done | tr -d '\\n' >&3");
 	start = seconds();
 	ck_reason(fetch_url("x", commits[0], 1, mirror, &result, &err), err, UD_REASON_PREP_TIMEOUT);
 	ck_assert(seconds() - start < 2.5);
@@ -691,7 +758,8 @@ START_TEST(certificates_are_verified)
 		read_text(url, text, sizeof(text));
 	}
 	ck_assert_ptr_nonnull(strstr(text, "ACCEPT 127"));
-	snprintf(url, sizeof(url), "https://localhost:%d/x.git", atoi(strchr(strstr(text, "ACCEPT"), ':') + 1));
+	snprintf(allowed, sizeof(allowed), "localhost:%d", atoi(strchr(strstr(text, "ACCEPT"), ':') + 1));
+	snprintf(url, sizeof(url), "https://%.200s/x.git", allowed);
 	ck_reason(fetch_url(url, commits[0], 10, mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
 	ck_assert_msg(strstr(err.message, "certificate") != NULL, "%s", err.message);
 	snprintf(text, sizeof(text), "%s/cert.pem", base);
@@ -724,6 +792,8 @@ main(void)
 	tcase_add_test(tests, unknown_commit);
 	tcase_add_test(tests, bad_answers);
 	tcase_add_test(tests, refused_urls);
+	tcase_add_test(tests, listed_hosts);
+	tcase_add_test(tests, nothing_left);
 	tcase_add_test(tests, unreachable);
 	tcase_add_test(tests, hung_server_times_out);
 	tcase_add_test(tests, cancel);

@@ -62,7 +62,7 @@ start_agent()
 	UNIDESK_URL=ws://$listen_on:$port/agent UNIDESK_TOKEN_FILE=${token:-$work/token} \
 		UNIDESK_DATA=${data:-$work/data} UNIDESK_DATA_HOST=${data:-$work/data} \
 		UNIDESK_INIT=$ROOT/build/release/init/unidesk-init UNIDESK_GIT=$work/bin/unidesk-git \
-		UNIDESK_GIT_UID=$git_uid UNIDESK_ALLOW_PRIVATE_GIT=1 UNIDESK_LABELS=site=${site:-path} \
+		UNIDESK_GIT_UID=$git_uid UNIDESK_ALLOWED_GIT_HOSTS=${git_hosts:-${url#http://}} UNIDESK_LABELS=site=${site:-path} \
 		${agent_on:-} build/release/agent/unidesk-agent >>"$out/agent.log" 2>&1 &
 	agent_pid=$!
 }

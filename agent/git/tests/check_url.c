@@ -16,19 +16,19 @@ START_TEST(parts)
 	RepoUrl		url;
 	UdError		err = {0};
 
-	ck_assert_int_eq(url_parse("https://example.com/a/b.git", false, &url, &err), 0);
+	ck_assert_int_eq(url_parse("https://example.com/a/b.git", "*", &url, &err), 0);
 	ck_assert(url.is_https);
 	ck_assert_str_eq(url.host, "example.com");
 	ck_assert_str_eq(url.port, "443");
-	ck_assert_int_eq(url_parse("https://example.com:8443/a", false, &url, &err), 0);
+	ck_assert_int_eq(url_parse("https://example.com:8443/a", "*", &url, &err), 0);
 	ck_assert_str_eq(url.port, "8443");
-	ck_assert_int_eq(url_parse("https://[2a00:1450::1]:1/a", false, &url, &err), 0);
+	ck_assert_int_eq(url_parse("https://[2a00:1450::1]:1/a", "*", &url, &err), 0);
 	ck_assert_str_eq(url.host, "2a00:1450::1");
 	ck_assert_str_eq(url.port, "1");
-	ck_assert_int_eq(url_parse("http://git:80/a", true, &url, &err), 0);
+	ck_assert_int_eq(url_parse("http://git:80/a", "GIT:80", &url, &err), 0);
 	ck_assert(!url.is_https);
 	ck_assert_str_eq(url.port, "80");
-	ck_assert_int_eq(url_parse("https://example.com/a%20b", false, &url, &err), 0);
+	ck_assert_int_eq(url_parse("https://example.com/a%20b", "*", &url, &err), 0);
 }
 
 END_TEST
@@ -48,7 +48,7 @@ START_TEST(is_refused)
 	RepoUrl		url;
 	UdError		err = {0};
 
-	ck_assert_msg(url_parse(refused[_i], true, &url, &err) != 0, "allowed: %s", refused[_i]);
+	ck_assert_msg(url_parse(refused[_i], "*,a,example.com", &url, &err) != 0, "allowed: %s", refused[_i]);
 	ck_assert_int_eq(err.reason, UD_REASON_PREP_REPO_REFUSED);
 }
 
@@ -60,14 +60,14 @@ START_TEST(limits)
 	RepoUrl		url;
 	UdError		err = {0};
 
-	ck_assert_int_ne(url_parse("http://example.com/x", false, &url, &err), 0);
+	ck_assert_int_ne(url_parse("http://example.com/x", "*", &url, &err), 0);
 	memset(long_url, 'a', sizeof(long_url));
 	memcpy(long_url, "https://a/", 10);
 	long_url[sizeof(long_url) - 1] = '\0';
-	ck_assert_int_ne(url_parse(long_url, false, &url, &err), 0);
+	ck_assert_int_ne(url_parse(long_url, "*", &url, &err), 0);
 	long_url[9] = 'a';
 	long_url[1000] = '\0';
-	ck_assert_int_ne(url_parse(long_url, false, &url, &err), 0);
+	ck_assert_int_ne(url_parse(long_url, "*", &url, &err), 0);
 }
 
 END_TEST
