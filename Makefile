@@ -49,6 +49,8 @@ SYSTEM_SUITES := \
 	lease \
 	fleet \
 	drill \
+	git \
+	dockerfile \
 	pg17 \
 	demo
 

@@ -159,18 +159,19 @@ prepare_fetch(Attempt *attempt, const char *url, const char *commit, char mirror
 	Agent	   *agent = attempt->agent;
 	ud_auto_free char *key = ud_asprintf("fetch %s %s", attempt->spec->trust, url);
 	GitFetchResult fetched;
+	int64_t		deadline_ns;
 	int			left_s;
 	int			result;
 
 	agent_lock(agent);
 	left_s = (int) agent->limits.fetch_timeout_s;
+	deadline_ns = attempt->prepare_deadline_ns;
 	agent_unlock(agent);
-	left_s = prepare_left_s(attempt, left_s, err);
-	if (left_s < 0)
-		return left_s;
-	if (keylock_take(key, clock_add_s(clock_boot_ns(), left_s), &attempt->interrupt, err) < 0)
+	/* Waiting for other fetches does not shorten this one. */
+	if (keylock_take(key, deadline_ns, &attempt->interrupt, err) < 0)
 		return err->code;
-	result = git_fetch(&agent->git, attempt->spec->trust, url, commit, left_s, &attempt->interrupt,
+	left_s = prepare_left_s(attempt, left_s, err);
+	result = left_s < 0 ? left_s : git_fetch(&agent->git, attempt->spec->trust, url, commit, left_s, &attempt->interrupt,
 					   prepare_on_progress, attempt, mirror, &fetched, err);
 	keylock_give(key);
 	if (result < 0)

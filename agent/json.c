@@ -255,6 +255,20 @@ text_character(const uint8_t *bytes, size_t len)
 	return need;
 }
 
+/* C0 and C1 controls, and what turns the direction of text round. */
+static bool
+text_is_control(const uint8_t *c, size_t len)
+{
+	if (len == 1)
+		return (c[0] < 0x20 && c[0] != '\n' && c[0] != '\t') || c[0] == 0x7f;
+	if (len == 2)
+		return (c[0] == 0xc2 && c[1] < 0xa0) || (c[0] == 0xd8 && c[1] == 0x9c);
+	if (len != 3 || c[0] != 0xe2)
+		return false;
+	return (c[1] == 0x80 && (c[2] == 0x8e || c[2] == 0x8f || (c[2] >= 0xaa && c[2] <= 0xae)))
+		|| (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9);
+}
+
 void
 text_make_valid(char *out, size_t size, const void *bytes, size_t len)
 {
@@ -264,7 +278,7 @@ text_make_valid(char *out, size_t size, const void *bytes, size_t len)
 	while (len > 0)
 	{
 		size_t		take = text_character(in, len);
-		bool		bad = take == 0 || (take == 1 && ((in[0] < 0x20 && in[0] != '\n' && in[0] != '\t') || in[0] == 0x7f));
+		bool		bad = take == 0 || text_is_control(in, take);
 
 		if (take == 0)
 			take = 1;

@@ -57,7 +57,7 @@ extern void json_write(struct json_object *object, UdBuf *out);
 /*
  * Copy bytes as valid UTF-8 without control characters (newline and tab
  * stay), at most size - 1 bytes, cut between characters, NUL-terminated.
- * What is invalid becomes '?'.
+ * What is invalid, or turns the direction of text round, becomes "?".
  */
 extern void text_make_valid(char *out, size_t size, const void *bytes, size_t len);
 

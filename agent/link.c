@@ -16,6 +16,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/proxy.h"
 #include "agent/lease.h"
 #include "agent/session.h"
 
@@ -345,14 +346,41 @@ static const struct lws_protocols link_protocols[] = {
 static void
 link_log(int level, const char *line)
 {
+	if (strstr(line, "http_proxy needs to be") != NULL)
+		return;
 	ud_log(level == LLL_ERR ? UD_LOG_WARNING : UD_LOG_DEBUG, "libwebsockets: %.*s", (int) strcspn(line, "\n"), line);
+}
+
+/*
+ * By itself libwebsockets asks http_proxy alone, for every host.  An empty
+ * address keeps it from that; link_log knows what it says then.
+ */
+static int
+link_set_proxy(const AgentConfig *config, Proxy *proxy, struct lws_context_creation_info *info, UdError *err)
+{
+	int			found = proxy_find(config->url_tls, config->url_host, config->url_port, proxy, err);
+	static char address[sizeof(proxy->user) + sizeof(proxy->host) + 2];
+
+	if (found < 0)
+		return found;
+	if (found == 0 && getenv("http_proxy") == NULL)
+		return 0;
+	snprintf(address, sizeof(address), "%s%s%s", proxy->user, proxy->user[0] != '\0' ? "@" : "", proxy->host);
+	info->http_proxy_address = address;
+	info->http_proxy_port = (unsigned) proxy->port;
+	if (found > 0)
+		ud_info("reaching the server through the proxy %s:%d", proxy->host, proxy->port);
+	return 0;
 }
 
 static int
 link_create(Link *link, UdError *err)
 {
 	struct lws_context_creation_info info = {0};
+	Proxy		proxy;
 
+	if (link_set_proxy(link->agent->config, &proxy, &info, err) < 0)
+		return err->code;
 	lws_set_log_level(LLL_ERR | LLL_WARN, link_log);
 	info.port = CONTEXT_PORT_NO_LISTEN;
 	info.protocols = link_protocols;

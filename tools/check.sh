@@ -22,6 +22,8 @@
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
 #	drill       tests/system/drill.sh: the database is lost, its last backup restored
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
+#	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes
+#	dockerfile  tests/system/dockerfile.sh: Dockerfiles of all kinds, .dockerignore
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
 # Every suite runs, also after another has failed; without a build there is

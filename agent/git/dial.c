@@ -13,13 +13,15 @@
 #include <git2/sys/stream.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
+#include "agent/git/tunnel.h"
 #include "common/buf.h"
-#include "common/hostlist.h"
+#include "common/proxy.h"
 #include "common/reasons.h"
 
 #define CONNECT_TIMEOUT_MS 15000
@@ -48,41 +50,14 @@ dial_clear_failure(void)
 	memset(&dial_last, 0, sizeof(dial_last));
 }
 
-/* A proxy of the environment, as "[scheme://][user[:password]@]host[:port]". */
-static bool
-read_proxy(const char *proxy, const char **host, size_t *host_len, int *port)
+static int
+find_proxy(Proxy *proxy, UdError *err)
 {
-	const char *start = strstr(proxy, "://");
-	const char *at;
+	int			rc = proxy_find(dial_target->is_https, dial_target->host, atoi(dial_target->port), proxy, err);
 
-	*port = strncasecmp(proxy, "https://", 8) == 0 ? 443 : 80;
-	start = start != NULL ? start + 3 : proxy;
-	at = memrchr(start, '@', strcspn(start, "/"));
-	if (at != NULL)
-		start = at + 1;
-	return hostlist_split(start, strcspn(start, "/"), host, host_len, port);
-}
-
-/* Is this where one of the proxies of the environment listens?  NULL: is there one? */
-static bool
-is_proxy(const char *host, const char *port)
-{
-	static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-	{
-		const char *value = getenv(names[i]);
-		const char *proxy;
-		size_t		proxy_len;
-		int			proxy_port;
-
-		if (value == NULL || !read_proxy(value, &proxy, &proxy_len, &proxy_port))
-			continue;
-		if (host == NULL || (strlen(host) == proxy_len && strncasecmp(host, proxy, proxy_len) == 0
-							 && atoi(port) == proxy_port))
-			return true;
-	}
-	return false;
+	if (rc < 0)
+		err->reason = UD_REASON_PREP_REPO_UNREACHABLE;
+	return rc;
 }
 
 /*
@@ -100,7 +75,7 @@ resolve_checked(const char *host, const char *port, bool check, struct addrinfo 
 
 	if (rc != 0)
 		return ud_error(err, UD_EIO, UD_REASON_PREP_REPO_UNREACHABLE,
-						"could not resolve host \"%s\": %s", host, gai_strerror(rc));
+						"could not resolve \"%s\": %s", host, gai_strerror(rc));
 	for (struct addrinfo *a = *out; check && a != NULL; a = a->ai_next)
 	{
 		if (!address_is_forbidden(a->ai_addr) && (dial_target->is_listed || !address_is_private(a->ai_addr)))
@@ -117,9 +92,14 @@ int
 dial_check_target(UdError *err)
 {
 	struct addrinfo *addresses = NULL;
-	int			rc = resolve_checked(dial_target->host, dial_target->port, true, &addresses, err);
+	Proxy		proxy;
+	int			proxied = find_proxy(&proxy, err);
+	int			rc;
 
-	if (rc == UD_EIO && is_proxy(NULL, NULL))
+	if (proxied < 0)
+		return proxied;
+	rc = resolve_checked(dial_target->host, dial_target->port, true, &addresses, err);
+	if (rc == UD_EIO && proxied)
 		return 0;
 	if (rc == 0)
 		freeaddrinfo(addresses);
@@ -183,21 +163,29 @@ dial_connect(git_stream *parent)
 {
 	DialStream *stream = (DialStream *) parent;
 	struct addrinfo *addresses = NULL;
-	bool		is_target = strcasecmp(stream->host, dial_target->host) == 0 && strcmp(stream->port, dial_target->port) == 0;
+	Proxy		proxy;
+	char		port[12];
+	int			proxied;
 
-	if (!is_target && !is_proxy(stream->host, stream->port))
+	if (strcasecmp(stream->host, dial_target->host) != 0 || strcmp(stream->port, dial_target->port) != 0)
 	{
 		(void) ud_error(&dial_last, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED,
 						"repository sends us to another host, \"%s:%s\"", stream->host, stream->port);
 		return stream_error("connect to", stream, "another host");
 	}
-	if (resolve_checked(stream->host, stream->port, is_target, &addresses, &dial_last) != 0)
+	proxied = find_proxy(&proxy, &dial_last);
+	if (proxied < 0)
+		return stream_error("connect to", stream, "proxy");
+	snprintf(port, sizeof(port), "%d", proxy.port);
+	if (resolve_checked(proxied ? proxy.host : stream->host, proxied ? port : stream->port, !proxied, &addresses, &dial_last) != 0)
 		return stream_error("connect to", stream, "refused");
 	for (struct addrinfo *a = addresses; a != NULL && stream->fd < 0; a = a->ai_next)
 		stream->fd = connect_address(a);
 	freeaddrinfo(addresses);
 	if (stream->fd < 0)
-		return stream_error("connect to", stream, strerror(errno));
+		return stream_error(proxied ? "reach the proxy for" : "connect to", stream, strerror(errno));
+	if (proxied && tunnel_open(stream->fd, &proxy, dial_target, IDLE_TIMEOUT_MS, &dial_last) != 0)
+		return stream_error("connect to", stream, "proxy");
 	return 0;
 }
 

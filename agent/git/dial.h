@@ -16,9 +16,10 @@
 
 /*
  * From here on libgit2 connects to target, under its policy (link-local and
- * metadata addresses are refused even when it is listed), or to a proxy the
- * environment names (the node owner's choice, so not checked), each at its own
- * port; to nothing else.  target must outlive all use.
+ * metadata addresses are refused even when it is listed), at its own port, and
+ * to nothing else; through the proxy that the environment names (the node
+ * owner's choice, so not checked) where there is one.  target must outlive all
+ * use.
  */
 extern int	dial_register(const RepoUrl *target, UdError *err) UD_MUSTCHECK;
 

@@ -75,7 +75,7 @@ fetch_options(Fetch *fetch)
 	options.prune = GIT_FETCH_NO_PRUNE;
 	options.update_fetchhead = 0;
 	options.download_tags = GIT_REMOTE_DOWNLOAD_TAGS_NONE;
-	options.proxy_opts.type = GIT_PROXY_AUTO;
+	options.proxy_opts.type = GIT_PROXY_NONE;	/* dial.c has its own way */
 	options.follow_redirects = GIT_REMOTE_REDIRECT_NONE;
 	return options;
 }
@@ -136,6 +136,8 @@ transport_error(const Fetch *fetch, int rc, UdError *err)
 						(unsigned long long) fetch->request->bytes_max);
 	if (last != NULL && last->klass == GIT_ERROR_NOMEMORY)
 		return ud_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository takes more memory to unpack than this node gives");
+	if (last_error_has("failed to apply delta") || last_error_has("too many objects"))
+		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository cannot be unpacked here");
 	if (dialled != NULL)
 	{
 		*err = *dialled;
@@ -201,6 +203,7 @@ fetch_exact(Fetch *fetch, UdError *err)
 	char		spec[256];
 	char	   *specs[] = {spec};
 	const char *hex = fetch->request->commit;
+	bool		ended_early;
 	int			rc;
 
 	snprintf(spec, sizeof(spec), "+%s:refs/unidesk/%s", hex, hex);
@@ -211,10 +214,28 @@ fetch_exact(Fetch *fetch, UdError *err)
 		return fetch_heads_and_tags(fetch, err);
 	if (last_error_has("not our ref"))
 		return ud_error(err, UD_ENOENT, UD_REASON_PREP_COMMIT_NOT_FOUND, "commit %s is not in the repository", hex);
+	ended_early = rc == GIT_EEOF || last_error_has("unexpected EOF");
 	(void) transport_error(fetch, rc, err);
-	if (rc == GIT_EEOF && dial_failure() == NULL && !fetch->got_objects && server_still_answers(fetch))
+	if (ended_early && dial_failure() == NULL && !fetch->got_objects && server_still_answers(fetch))
 		return ud_error(err, UD_ENOENT, UD_REASON_PREP_COMMIT_NOT_FOUND, "commit %s is not in the repository", hex);
 	return err->code;
+}
+
+/* There, of the kind wanted, and yet unreadable?  That is the mirror's fault. */
+static bool
+is_damaged(Fetch *fetch)
+{
+	git_odb    *odb = NULL;
+	size_t		size;
+	git_object_t type = GIT_OBJECT_COMMIT;
+	bool		damaged;
+
+	if (git_repository_odb(&odb, fetch->repo) != 0)
+		return false;
+	damaged = git_odb_exists(odb, &fetch->commit)
+		&& (git_odb_read_header(&size, &type, odb, &fetch->commit) != 0 || type == GIT_OBJECT_COMMIT);
+	git_odb_free(odb);
+	return damaged;
 }
 
 /* Is the commit, received by whatever means, whole?  Then keep it. */
@@ -222,19 +243,13 @@ static int
 accept_commit(Fetch *fetch, UdError *err)
 {
 	git_commit *commit = NULL;
-	git_odb    *odb = NULL;
 	int			rc = mirror_commit(fetch->repo, &fetch->commit, &commit, err);
 
 	git_commit_free(commit);
 	if (rc == 0)
 		rc = mirror_verify(fetch->repo, &fetch->commit, err);
-	else if (git_repository_odb(&odb, fetch->repo) == 0)
-	{
-		/* There, yet unreadable, or another kind of object. */
-		if (git_odb_exists(odb, &fetch->commit))
-			rc = UD_EPROTO;
-		git_odb_free(odb);
-	}
+	else if (is_damaged(fetch))
+		rc = UD_EPROTO;
 	if (rc == 0)
 		rc = mirror_keep(fetch->repo, &fetch->commit, err);
 	return rc;

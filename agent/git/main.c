@@ -186,6 +186,18 @@ run_fetch(const Options *options, UdError *err)
 	return rc;
 }
 
+/* It was there when it was fetched; since then the mirror may have been removed. */
+static bool
+reader_has(const char *mirror, const git_oid *commit, git_repository **repo, UdError *err)
+{
+	if (mirror_open(mirror, repo, err) != 0)
+		return false;
+	if (mirror_has(*repo, commit))
+		return true;
+	git_repository_free(*repo);
+	return false;
+}
+
 static int
 run_reader(const char *command, const Options *options, UdError *err)
 {
@@ -203,10 +215,10 @@ run_reader(const char *command, const Options *options, UdError *err)
 		return usage(err);
 	umask(022);
 	rc = mirror_parse_commit(options->commit, &oid, err);
-	if (rc == 0)
-		rc = mirror_open(options->mirror, &repo, err);
 	if (rc != 0)
 		return rc;
+	if (!reader_has(options->mirror, &oid, &repo, err))
+		return ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "commit %s is in the mirror no more", options->commit);
 	if (strcmp(command, "context") == 0)
 		rc = context_write(repo, &request, err);
 	else

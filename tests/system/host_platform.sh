@@ -57,6 +57,7 @@ start_bridge()
 	bridge_pid=$!
 }
 
+# It fetches from the git server alone, or from what git_hosts says.
 start_agent()
 {
 	UNIDESK_URL=ws://$listen_on:$port/agent UNIDESK_TOKEN_FILE=${token:-$work/token} \
@@ -102,12 +103,13 @@ commit()
 
 # submit SCRIPT [ARGUMENT=>VALUE, ...]: a shell script as the command; its id.
 # It gets $task_cpus, 0.1 CPUs unless that is set.
+# Other repositories or another Dockerfile: code_url=... submit ...
 submit()
 {
-	sql_user -v script="$1" -v code="$code" -v env="$environment" -v code_url="$url/code.git" \
-		-v env_url="$url/env.git" <<-SQL
+	sql_user -v script="$1" -v code="$code" -v env="$environment" -v code_url="${code_url:-$url/code.git}" \
+		-v env_url="${env_url:-$url/env.git}" -v dockerfile="${dockerfile:-env/Dockerfile}" <<-SQL
 		SELECT unidesk.submit_task(project => '$project', code_repo_url => :'code_url', code_commit_id => :'code',
-			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => 'env/Dockerfile',
+			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => :'dockerfile',
 			command => ARRAY['sh', '-c', :'script'], cpus => ${task_cpus:-0.1}, memory => 67108864${2:+, $2});
 	SQL
 }
