@@ -319,15 +319,19 @@ is_stage(const Dockerfile *file, const char *name)
 }
 
 static bool
-names_cache(const char *image)
+is_word(const char *text, size_t len, const char *word)
 {
-	const size_t len = strlen(DOCKERFILE_CACHE_NAMESPACE);
+	return strlen(word) == len && strncasecmp(text, word, len) == 0;
+}
 
+static bool
+is_in_our_namespace(const char *image)
+{
 	for (const char *part = image; part != NULL;)
 	{
-		size_t		part_len = strcspn(part, "/:@");
+		size_t		len = strcspn(part, "/:@");
 
-		if (part_len == len && strncasecmp(part, DOCKERFILE_CACHE_NAMESPACE, len) == 0)
+		if (is_word(part, len, DOCKERFILE_CACHE_NAMESPACE) || (part[len] == '/' && is_word(part, len, DOCKERFILE_OWN_NAMESPACE)))
 			return true;
 		part = strchr(part, '/');
 		if (part != NULL)
@@ -339,7 +343,7 @@ names_cache(const char *image)
 static int
 check_namespace(const char *image, UdError *err)
 {
-	if (names_cache(image))
+	if (is_in_our_namespace(image))
 		return REFUSE("Dockerfile: image \"" SHOWN "\" is in this platform's own namespace", image);
 	if (strncasecmp(image, "sha256:", 7) == 0 || strncasecmp(image, "sha384:", 7) == 0
 		|| strncasecmp(image, "sha512:", 7) == 0)

@@ -15,8 +15,9 @@
 #include "common/error.h"
 
 #define DOCKERFILE_BYTES_MAX (1024 * 1024)
-/* The namespace of the images that agents build. */
+/* The namespaces of the images that agents build and of the platform's own. */
 #define DOCKERFILE_CACHE_NAMESPACE "unidesk-cache"
+#define DOCKERFILE_OWN_NAMESPACE "unidesk"
 
 extern int	dockerfile_check(const char *text, size_t len, UdError *err) UD_MUSTCHECK;
 

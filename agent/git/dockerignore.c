@@ -136,7 +136,21 @@ add_token(Pattern *pattern, TokenKind kind)
 	return token;
 }
 
-/* After "["; false when the class is not closed. */
+/* A character of a class; as in Docker, "-" and "]" need an escape. */
+static bool
+class_point(const char **text, const char *end, uint32_t *point)
+{
+	if (*text < end && (**text == '-' || **text == ']'))
+		return false;
+	if (*text < end && **text == '\\')
+		(*text)++;
+	if (*text >= end)
+		return false;
+	*point = next_point(text, end);
+	return true;
+}
+
+/* After "["; false when it is no class. */
 static bool
 parse_class(Pattern *pattern, const char **text, const char *end)
 {
@@ -152,16 +166,14 @@ parse_class(Pattern *pattern, const char **text, const char *end)
 	{
 		Range	   *range = &pattern->ranges[pattern->range_count];
 
-		if (**text == '\\' && *text + 1 < end)
-			(*text)++;
-		range->first = next_point(text, end);
+		if (!class_point(text, end, &range->first))
+			return false;
 		range->last = range->first;
-		if (end - *text >= 2 && (*text)[0] == '-' && (*text)[1] != ']')
+		if (*text < end && **text == '-')
 		{
 			(*text)++;
-			if (**text == '\\' && *text + 1 < end)
-				(*text)++;
-			range->last = next_point(text, end);
+			if (!class_point(text, end, &range->last))
+				return false;
 		}
 		pattern->range_count++;
 		token->range_count++;

@@ -134,7 +134,7 @@ END_TEST
 
 START_TEST(malformed)
 {
-	static const char *const bad[] = {"[a", "a\\", "[", "x[^", "[a-", "!", "a\n! \nb"};
+	static const char *const bad[] = {"[a", "a\\", "[", "x[^", "[a-", "[]a]", "[x-]", "[-x]", "[^]", "[a-]]", "!", "a\n! \nb"};
 	UdError		err = {0};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
