@@ -172,7 +172,7 @@ prepare_fetch(Attempt *attempt, const char *url, const char *commit, char mirror
 		return err->code;
 	left_s = prepare_left_s(attempt, left_s, err);
 	result = left_s < 0 ? left_s : git_fetch(&agent->git, attempt->spec->trust, url, commit, left_s, &attempt->interrupt,
-					   prepare_on_progress, attempt, mirror, &fetched, err);
+											 prepare_on_progress, attempt, mirror, &fetched, err);
 	keylock_give(key);
 	if (result < 0)
 	{

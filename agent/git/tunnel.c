@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -120,15 +121,14 @@ read_answer(int fd, char answer[ANSWER_BYTES_MAX], int64_t deadline_ms, UdError 
 int
 tunnel_open(int fd, const Proxy *proxy, const RepoUrl *target, int timeout_ms, UdError *err)
 {
-	char		answer[ANSWER_BYTES_MAX];
+	char		answer[ANSWER_BYTES_MAX] = "";
 	int64_t		deadline_ms = clock_ms() + timeout_ms;
-	int			status;
+	int			status = 0;
 
 	if (send_request(fd, proxy, target, deadline_ms, err) < 0 || read_answer(fd, answer, deadline_ms, err) < 0)
 		return err->code;
-	if (strncmp(answer, "HTTP/1.", 7) != 0 || answer[8] != ' ')
+	if (sscanf(answer, "HTTP/1.%*1d %3d ", &status) != 1)
 		return FAILED("what http_proxy or https_proxy names is no HTTP proxy");
-	status = atoi(answer + 9);
 	if (status >= 200 && status < 300)
 		return 0;
 	if (status == 403)

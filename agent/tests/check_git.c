@@ -26,7 +26,7 @@ static GitSetup setup;
 static GitServer server;
 static char mirrors[128];
 static char program[128];
-static char allowed[256];		/* the hosts that may be dialled; the server's own at first */
+static char allowed[256];		/* hosts that may be dialled */
 static char commits[4][41];		/* oldest first; the last is on no branch */
 
 /* Print on failure what was said. */
