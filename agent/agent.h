@@ -4,7 +4,7 @@
  *
  * Threads: the link loop (link.c, session.c) talks to the server; each attempt
  * has one worker (attempt_*.c) that talks to the engine; one more pings the
- * engine.  What the worker and the loop both touch is guarded by Agent.lock;
+ * engine, and one keeps the disk usable (keeper.c).  What the worker and the loop both touch is guarded by Agent.lock;
  * nobody holds it while waiting for engine, network or child.
  */
 #ifndef AGENT_AGENT_H
@@ -81,6 +81,7 @@ typedef struct Attempt
 	int64_t		named_by;		/* the server's incarnation that asked for it
 								 * by its fence all the same, or 0 */
 	bool		discard;		/* stale or to be removed: report nothing */
+	bool		disk_full;		/* the keeper ends it to save the disk */
 	bool		stop_wanted;
 	int			final_state;	/* what a wanted stop ends in */
 	int			final_reason;
@@ -120,10 +121,9 @@ struct Agent
 	Docker	   *docker;
 	GitSetup	git;
 	DataDir		data;
+	struct Cache *cache;		/* owned; see cache.h */
 	atomic_bool exiting;
 	atomic_bool engine_ok;
-	atomic_bool data_proven;	/* the engine sees our directory where we
-								 * think */
 	int64_t		started_boot_ns;
 
 	pthread_mutex_t lock;

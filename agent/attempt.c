@@ -259,6 +259,13 @@ attempt_end_unstarted(Attempt *attempt, const UdError *err)
 		attempt->outcome.state = attempt->final_state;
 		attempt->outcome.reason = attempt->final_reason;
 	}
+	else if (attempt->disk_full)
+	{
+		memset(&attempt->outcome, 0, sizeof(attempt->outcome));
+		attempt->outcome.state = UD_ATTEMPT_FAILED;
+		attempt->outcome.reason = UD_REASON_NODE_DISK_FULL;
+		snprintf(attempt->outcome.message, sizeof(attempt->outcome.message), "the node's disk became almost full while this was prepared");
+	}
 	else if (attempt->outcome.state == 0)
 	{
 		attempt->outcome.state = UD_ATTEMPT_FAILED;

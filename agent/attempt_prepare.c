@@ -14,13 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/cache.h"
 #include "agent/image.h"
+#include "agent/keeper.h"
 #include "agent/keylock.h"
 #include "agent/lease.h"
 #include "agent/userdb.h"
@@ -32,7 +33,6 @@
 #define WRITE_TREE_TIMEOUT_S 3600
 #define STOP_SLACK_S 5
 #define USERDB_BYTES_MAX (1024 * 1024)
-#define PROBE_FILE "probe"
 
 enum
 {
@@ -126,19 +126,14 @@ prepare_admit(Attempt *attempt, UdError *err)
 {
 	Agent	   *agent = attempt->agent;
 	const TaskSpec *spec = attempt->spec;
-	int64_t		disk_free;
-	int64_t		disk_total;
 	int			result = 0;
 
 	if (docker_ping(agent->docker, err) < 0)
 		return prepare_reject(attempt, UD_REASON_NODE_ENGINE_ERROR, err);
-	if (data_space(&agent->data, &disk_free, &disk_total, err) < 0)
+	if (keeper_admit(agent, err) < 0)
 		return prepare_reject(attempt, UD_REASON_NODE_DISK_FULL, err);
 	agent_lock(agent);
-	if (disk_free < agent->limits.disk_floor)
-		result = ud_error(err, UD_EIO, UD_REASON_NODE_DISK_FULL, "%" PRId64 " bytes are free for tasks, fewer than the floor of %" PRId64,
-						  disk_free, agent->limits.disk_floor);
-	else if (spec->memory > agent->info.memory || spec->cpus_milli > agent->info.cpus_milli)
+	if (spec->memory > agent->info.memory || spec->cpus_milli > agent->info.cpus_milli)
 		result = ud_error(err, UD_EINVAL, UD_REASON_NODE_REJECTED, "the task asks for more than this machine has");
 	for (char **gpu = spec->gpus; result == 0 && *gpu != NULL; gpu++)
 		result = prepare_admit_gpu(attempt, *gpu, err);
@@ -154,7 +149,7 @@ prepare_on_progress(void *arg, const char *text)
 
 /* One fetch per repository at a time; waiting for another's can be cancelled. */
 static int
-prepare_fetch(Attempt *attempt, const char *url, const char *commit, char mirror[4096], UdError *err)
+prepare_fetch(Attempt *attempt, const char *name, const char *url, const char *commit, char mirror[4096], UdError *err)
 {
 	Agent	   *agent = attempt->agent;
 	ud_auto_free char *key = ud_asprintf("fetch %s %s", attempt->spec->trust, url);
@@ -180,6 +175,9 @@ prepare_fetch(Attempt *attempt, const char *url, const char *commit, char mirror
 			err->reason = result == UD_ETIMEDOUT ? UD_REASON_PREP_TIMEOUT : UD_REASON_PREP_FETCH_FAILED;
 		return result;
 	}
+	cache_used(agent, CACHE_MIRROR, name);
+	if (!fetched.was_present)
+		cache_grown(agent);
 	ud_info("attempt %s: commit %.12s %s (%" PRIu64 " bytes received)", attempt->name, commit,
 			fetched.was_present ? "was here" : "fetched", fetched.received_bytes);
 	return prepare_check_interrupt(attempt, err);
@@ -295,9 +293,6 @@ prepare_create_container(Attempt *attempt, const DockerCreate *create, UdError *
 		else
 			break;
 	}
-	/* Before the mount was proven once, what the engine misses is the mount. */
-	if (result == UD_EINVAL && !atomic_load(&agent->data_proven) && strstr(err->message, "bind source path") != NULL)
-		err->reason = UD_REASON_NODE_NO_DATA_MOUNT;
 	if (result < 0 && err->reason == 0)
 		err->reason = result == UD_EINVAL ? UD_REASON_PREP_CREATE_FAILED : UD_REASON_NODE_ENGINE_ERROR;
 	return result;
@@ -362,34 +357,6 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 }
 
 /* --- stage_in: directories, container, code, start --- */
-
-/*
- * The engine must see our data directory where we think: a random text in the
- * run directory is read back through the container.
- */
-static int
-prepare_write_probe(Attempt *attempt, uint8_t nonce[16], UdError *err)
-{
-	if (getrandom(nonce, 16, 0) != 16)
-		return ud_error(err, UD_EIO, UD_REASON_NODE_AGENT_ERROR, "could not get random bytes");
-	return data_write_run(&attempt->agent->data, attempt->name, PROBE_FILE, nonce, 16, err);
-}
-
-static int
-prepare_check_probe(Attempt *attempt, const uint8_t nonce[16], UdError *err)
-{
-	Agent	   *agent = attempt->agent;
-	ud_auto_buf UdBuf seen = {0};
-	int			result = docker_read_file(agent->docker, attempt->container, UD_RUN_MOUNT "/" PROBE_FILE, 64, &seen, err);
-
-	if (result < 0 && result != UD_ENOENT)
-		return result;
-	if (result < 0 || seen.len != 16 || memcmp(seen.data, nonce, 16) != 0)
-		return ud_error(err, UD_EIO, UD_REASON_NODE_NO_DATA_MOUNT,
-						"the engine does not see the agent's data at \"%s\": check UNIDESK_VOLUME or UNIDESK_DATA_HOST", agent->data.host);
-	atomic_store(&agent->data_proven, true);
-	return 0;
-}
 
 /* A small file of the image; "" when it has none. */
 static int
@@ -465,17 +432,14 @@ prepare_stage_in(Attempt *attempt, const char *mirror, const DockerImage *image,
 {
 	Agent	   *agent = attempt->agent;
 	ud_auto_free char *tree = ud_asprintf("%s/tree/%s", agent->data.path, attempt->name);
-	uint8_t		nonce[16];
 	uid_t		uid;
 	gid_t		gid;
 	int			left_s;
 
 	if (data_make_attempt(&agent->data, attempt->name, err) < 0 ||
-		prepare_write_probe(attempt, nonce, err) < 0 ||
 		prepare_create(attempt, image, err) < 0)
 		return err->code;
 	if (prepare_check_interrupt(attempt, err) < 0 ||
-		(!atomic_load(&agent->data_proven) && prepare_check_probe(attempt, nonce, err) < 0) ||
 		prepare_owner(attempt, image->user, &uid, &gid, err) < 0)
 		return err->code;
 	left_s = prepare_left_s(attempt, WRITE_TREE_TIMEOUT_S, err);
@@ -486,9 +450,17 @@ prepare_stage_in(Attempt *attempt, const char *mirror, const DockerImage *image,
 	return prepare_check_interrupt(attempt, err);
 }
 
+/* What it is prepared from, by the names the caches know. */
+typedef struct Sources
+{
+	char		code[GIT_MIRROR_NAME_BYTES];
+	char		env[GIT_MIRROR_NAME_BYTES];
+	char		image[IMAGE_NAME_BYTES];
+} Sources;
+
 /* Fetch both, have the image, stage in; image is the caller's to release. */
 static int
-prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
+prepare_from(Attempt *attempt, const Sources *sources, DockerImage *image, UdError *err)
 {
 	Agent	   *agent = attempt->agent;
 	const TaskSpec *spec = attempt->spec;
@@ -499,8 +471,8 @@ prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
 	int			result;
 
 	prepare_begin_stage(attempt, STAGE_FETCH, &began);
-	if (prepare_fetch(attempt, spec->code_url, spec->code_commit, code_mirror, err) < 0 ||
-		prepare_fetch(attempt, spec->env_url, spec->env_commit, env_mirror, err) < 0)
+	if (prepare_fetch(attempt, sources->code, spec->code_url, spec->code_commit, code_mirror, err) < 0 ||
+		prepare_fetch(attempt, sources->env, spec->env_url, spec->env_commit, env_mirror, err) < 0)
 		return err->code;
 	prepare_end_stage(attempt, STAGE_FETCH, began);
 	for (int i = 0; i < 2; i++)
@@ -512,7 +484,7 @@ prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
 		left_s = prepare_left_s(attempt, left_s, err);
 		docker_image_release(image);
 		memset(image, 0, sizeof(*image));
-		if (left_s < 0 || image_provide(attempt, env_mirror, left_s, image, err) < 0 ||
+		if (left_s < 0 || image_provide(attempt, sources->image, env_mirror, left_s, image, err) < 0 ||
 			prepare_check_interrupt(attempt, err) < 0)
 			return err->code;
 		prepare_end_stage(attempt, STAGE_BUILD, began);
@@ -523,6 +495,36 @@ prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
 			break;
 	}
 	prepare_end_stage(attempt, STAGE_STAGE_IN, began);
+	return result;
+}
+
+/* Nothing of that is removed while it is in use. */
+static int
+prepare_stages(Attempt *attempt, DockerImage *image, UdError *err)
+{
+	const TaskSpec *spec = attempt->spec;
+	Sources		sources;
+	int			result;
+
+	image_write_name(spec, sources.image);
+	if (git_mirror_name(spec->trust, spec->code_url, sources.code, err) < 0 ||
+		git_mirror_name(spec->trust, spec->env_url, sources.env, err) < 0)
+		return err->code;
+	result = cache_hold(CACHE_MIRROR, sources.code, INT64_MAX, &attempt->interrupt, err);
+	if (result < 0)
+		return result;
+	result = cache_hold(CACHE_MIRROR, sources.env, INT64_MAX, &attempt->interrupt, err);
+	if (result == 0)
+	{
+		result = cache_hold(CACHE_IMAGE, sources.image, INT64_MAX, &attempt->interrupt, err);
+		if (result == 0)
+		{
+			result = prepare_from(attempt, &sources, image, err);
+			cache_release(CACHE_IMAGE, sources.image);
+		}
+		cache_release(CACHE_MIRROR, sources.env);
+	}
+	cache_release(CACHE_MIRROR, sources.code);
 	return result;
 }
 

@@ -20,7 +20,8 @@
 #define SLICE_S 30
 #define ENGINE_RETRY_MS 1000
 #define KILL_RETRY_S 5
-#define DISCARD_GRACE_S 10.0
+/* Of what must not go on for long. */
+#define SHORT_GRACE_S 10.0
 /* unidesk-init ends the program at the end of the grace and still writes log
  * and exit record; a KILL of the container before that would lose both. */
 #define INIT_KILL_SLACK_S 3.0
@@ -45,6 +46,8 @@ watch_intent(const Attempt *attempt)
 		return attempt->intent;
 	if (attempt->stop_wanted)
 		return STOP_WANTED;
+	if (attempt->disk_full)
+		return STOP_DISK;
 	if (!attempt->held && clock_boot_ns() >= attempt->run_deadline_ns)
 		return STOP_RUN_TIMEOUT;
 	return STOP_NONE;
@@ -65,8 +68,8 @@ watch_begin_stop(Watch *watch, StopIntent intent)
 
 	agent_lock(agent);
 	attempt->intent = intent;
-	if (intent == STOP_DISCARD && attempt->grace_s > DISCARD_GRACE_S)
-		attempt->grace_s = DISCARD_GRACE_S;
+	if ((intent == STOP_DISCARD || intent == STOP_DISK) && attempt->grace_s > SHORT_GRACE_S)
+		attempt->grace_s = SHORT_GRACE_S;
 	grace_s = attempt->grace_s;
 	attempt_write_control(attempt);
 	attempt_set_state(attempt, UD_ATTEMPT_STOPPING);

@@ -29,6 +29,7 @@
 #define TOKEN_BYTES_MAX 1024
 #define GPU_MEMORY_MAX (INT64_C(1) << 50)
 #define FETCH_BYTES_DEFAULT INT64_C(20000000000)
+#define SIZE_MAX_BYTES (INT64_C(1) << 60)
 
 static const char *const config_names[] = {
 	"UNIDESK_URL", "UNIDESK_TOKEN_FILE", "UNIDESK_TOKEN", "UNIDESK_DATA", "UNIDESK_DATA_HOST", "UNIDESK_VOLUME",
@@ -266,6 +267,29 @@ config_docker_name(const char *name, const char *fallback, char **out, UdError *
 	return 0;
 }
 
+/* A size: bytes, or with kB, MB, GB, TB behind it, of 1024 each. */
+static int
+config_size(const char *name, int64_t *out, UdError *err)
+{
+	static const char *const units[] = {"", "kB", "MB", "GB", "TB"};
+	const char *value = config_text(name);
+	ud_auto_free char *digits = NULL;
+	size_t		len;
+
+	*out = -1;
+	if (value == NULL)
+		return 0;
+	len = strspn(value, "0123456789");
+	digits = strndup(value, len);
+	for (int i = 0; i < 5; i++)
+		if (strcmp(value + len, units[i]) == 0 && config_number(digits, 0, SIZE_MAX_BYTES >> (10 * i), out))
+		{
+			*out <<= 10 * i;
+			return 0;
+		}
+	return ud_error(err, UD_EINVAL, 0, "%s is \"%.32s\": use bytes, or a number with kB, MB, GB or TB, for example 20GB", name, value);
+}
+
 static int
 config_flag(const char *name, bool *out, UdError *err)
 {
@@ -396,6 +420,8 @@ config_load(AgentConfig *config, UdError *err)
 		config_program("UNIDESK_INIT", "/usr/lib/unidesk/unidesk-init", &config->init_program, err) < 0 ||
 		config_program("UNIDESK_GIT", "/usr/lib/unidesk/unidesk-git", &config->git_program, err) < 0 ||
 		config_git_hosts(config, err) < 0 ||
+		config_size("UNIDESK_IMAGE_BUDGET", &config->image_budget, err) < 0 ||
+		config_size("UNIDESK_MIRROR_BUDGET", &config->mirror_budget, err) < 0 ||
 		config_flag("UNIDESK_DEBUG", &config->debug, err) < 0 ||
 		config_list(config, "UNIDESK_GPUS", config_gpu, err) < 0 ||
 		config_list(config, "UNIDESK_LABELS", config_label, err) < 0)

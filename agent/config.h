@@ -53,6 +53,8 @@ typedef struct AgentConfig
 	uid_t		git_uid;
 	char	   *allowed_git_hosts;	/* list of common/hostlist.h */
 	int64_t		fetch_bytes_max;
+	int64_t		image_budget;	/* bytes; -1: a share of the disk */
+	int64_t		mirror_budget;
 	bool		debug;
 	AgentGpu	gpus[AGENT_GPUS_MAX];
 	int			gpu_count;

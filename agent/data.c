@@ -23,6 +23,9 @@
 #include "agent/remove_tree.h"
 
 #define STATE_BYTES_MAX (64 * 1024)
+/* A mirror's name is a SHA-256; one that is being removed has this behind it. */
+#define MIRROR_DIGITS 64
+#define MIRROR_GONE ".gone"
 
 /* Which of the directories below the data directory. */
 static const struct
@@ -33,7 +36,8 @@ static const struct
 }			data_parts[] =
 
 {
-	{"mirrors", 0700, 0},
+	{"mirrors", 0700, offsetof(DataDir, mirrors_fd)},
+	{"probe", 0700, offsetof(DataDir, probe_fd)},
 	{"bin", 0755, 0},
 	{"tree", 0711, offsetof(DataDir, tree_fd)},
 	{"out", 0700, offsetof(DataDir, out_fd)},
@@ -228,7 +232,7 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 	memset(data, 0, sizeof(*data));
 	data->path = path;
 	data->host = host;
-	data->tree_fd = data->out_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
+	data->mirrors_fd = data->probe_fd = data->tree_fd = data->out_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
 	data->root_fd = open(path, O_DIRECTORY | O_CLOEXEC);
 	if (data->root_fd < 0 || fstat(data->root_fd, &info) < 0)
 		return data_error(err, "open directory", path);
@@ -260,7 +264,7 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 void
 data_close(DataDir *data)
 {
-	int			fds[] = {data->tree_fd, data->out_fd, data->run_fd, data->state_fd, data->lock_fd, data->root_fd};
+	int			fds[] = {data->mirrors_fd, data->probe_fd, data->tree_fd, data->out_fd, data->run_fd, data->state_fd, data->lock_fd, data->root_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -378,6 +382,34 @@ data_write_state(const DataDir *data, const char *name, const void *bytes, size_
 	return data_replace(data->state_fd, name, 0600, bytes, len, err);
 }
 
+int
+data_read_file(const DataDir *data, const char *file, size_t size_max, UdBuf *out, UdError *err)
+{
+	return data_read_regular(data->root_fd, file, size_max, out, err);
+}
+
+int
+data_write_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	return data_replace(data->root_fd, file, 0600, bytes, len, err);
+}
+
+int
+data_append_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	ud_auto_fd int fd = openat(data->root_fd, file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 || data_write_all(fd, bytes, len) < 0)
+		return data_error(err, "write", file);
+	return 0;
+}
+
+int
+data_write_probe(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	return data_replace(data->probe_fd, file, 0600, bytes, len, err);
+}
+
 /* Call each with every name in the directory; names that begin with "." not. */
 static void
 data_each(int dir, void (*each) (void *arg, const char *name), void *arg)
@@ -404,6 +436,46 @@ data_each_state(const DataDir *data, void (*each) (void *arg, const char *name),
 	data_each(data->state_fd, each, arg);
 }
 
+typedef struct EachMirror
+{
+	void		(*each) (void *arg, const char *name);
+	void	   *arg;
+} EachMirror;
+
+static void
+data_call_mirror(void *arg, const char *name)
+{
+	const EachMirror *call = arg;
+
+	if (strlen(name) == MIRROR_DIGITS && strspn(name, "0123456789abcdef") == MIRROR_DIGITS)
+		call->each(call->arg, name);
+}
+
+void
+data_each_mirror(const DataDir *data, void (*each) (void *arg, const char *name), void *arg)
+{
+	EachMirror	call = {
+		.each = each,
+		.arg = arg,
+	};
+
+	data_each(data->mirrors_fd, data_call_mirror, &call);
+}
+
+int
+data_remove_mirror(const DataDir *data, const char *name, UdError *err)
+{
+	ud_auto_free char *gone = ud_asprintf("%s" MIRROR_GONE, name);
+	ud_auto_free char *lock = ud_asprintf("%s.lock", name);
+
+	if (remove_tree(data->mirrors_fd, gone) < 0 ||
+		(renameat(data->mirrors_fd, name, data->mirrors_fd, gone) < 0 && errno != ENOENT) ||
+		(unlinkat(data->mirrors_fd, lock, 0) < 0 && errno != ENOENT) ||
+		remove_tree(data->mirrors_fd, gone) < 0)
+		return data_error(err, "remove mirror", name);
+	return 0;
+}
+
 typedef struct DataSweep
 {
 	int			dir;
@@ -423,6 +495,16 @@ data_sweep_one(void *arg, const char *name)
 		ud_warning("could not remove \"%s\": %s", name, strerror(errno));
 }
 
+/* A mirror goes by a name that says so. */
+static int
+data_keep_mirror(void *arg, const char *name)
+{
+	size_t		len = strlen(name);
+
+	(void) arg;
+	return len < strlen(MIRROR_GONE) || strcmp(name + len - strlen(MIRROR_GONE), MIRROR_GONE) != 0;
+}
+
 void
 data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void *arg)
 {
@@ -437,6 +519,9 @@ data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void 
 		sweep.dir = dirs[i];
 		data_each(dirs[i], data_sweep_one, &sweep);
 	}
+	sweep.dir = data->mirrors_fd;
+	sweep.keep = data_keep_mirror;
+	data_each(data->mirrors_fd, data_sweep_one, &sweep);
 }
 
 int

@@ -7,6 +7,8 @@
  *	tree/<name>		a task's code, mounted at /workspace
  *	out/<name>/		output and checkpoint, mounted at /output, /checkpoint
  *	run/<name>		log, exit, control, mounted at /run/unidesk
+ *	probe/			proves that the engine sees this directory: see probe.h
+ *	index			what the caches hold: see cache_index.h
  *	state/<name>	what the agent needs to go on after its own restart; never
  *					mounted, so no task can forge it
  *
@@ -32,6 +34,8 @@ typedef struct DataDir
 	const char *path;			/* borrowed: as this program sees it */
 	char	   *host;			/* owned: as the engine sees it */
 	int			root_fd;
+	int			mirrors_fd;
+	int			probe_fd;
 	int			tree_fd;
 	int			out_fd;
 	int			run_fd;
@@ -71,10 +75,30 @@ extern int	data_write_run(const DataDir *data, const char *name, const char *fil
 extern int	data_read_state(const DataDir *data, const char *name, UdBuf *out, UdError *err) UD_MUSTCHECK;
 extern int	data_write_state(const DataDir *data, const char *name, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 
+/* A file of the agent's own: whole, replaced, or with something added. */
+extern int	data_read_file(const DataDir *data, const char *file, size_t size_max, UdBuf *out, UdError *err) UD_MUSTCHECK;
+extern int	data_write_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+extern int	data_append_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+
+/* A file of probe/, in place of the one before. */
+extern int	data_write_probe(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+
+/* Call each with the name of every mirror there is. */
+extern void data_each_mirror(const DataDir *data, void (*each) (void *arg, const char *name), void *arg);
+
+/*
+ * Remove a mirror that nobody reads: it has gone at once, and what an agent
+ * that is killed meanwhile leaves of it is removed by data_sweep.
+ */
+extern int	data_remove_mirror(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+
 /* Call each with the name of every state there is. */
 extern void data_each_state(const DataDir *data, void (*each) (void *arg, const char *name), void *arg);
 
-/* Remove directories of attempts for which keep says false. */
+/*
+ * Remove directories of attempts for which keep says false, and mirrors whose
+ * removal had begun.
+ */
 extern void data_sweep(const DataDir *data, int (*keep) (void *arg, const char *name), void *arg);
 
 extern int	data_space(const DataDir *data, int64_t *free_bytes, int64_t *total_bytes, UdError *err) UD_MUSTCHECK;

@@ -150,34 +150,21 @@ int
 docker_volume_mountpoint(Docker *docker, const char *volume, char **mountpoint, UdError *err)
 {
 	ud_auto_buf UdBuf path = {0};
-	docker_auto_call DockerCall look = {
+	docker_auto_call DockerCall call = {
 		.method = "GET",
 	};
-	docker_auto_call DockerCall make = {
-		.method = "POST",
-		.path = "/volumes/create",
-	};
-	ud_auto_json struct json_object *body = json_object_new_object();
 	ud_auto_json struct json_object *reply = NULL;
-	const DockerCall *last = &look;
 	const char *text = NULL;
 	int			result;
 
 	result = docker_path(&path, "/volumes/", volume, "", err);
 	if (result != 0)
 		return result;
-	look.path = ud_buf_text(&path);
-	result = docker_call_expect(docker, &look, "look for the volume", err);
-	if (result == UD_ENOENT)
-	{
-		json_set_text(body, "Name", volume);
-		make.body = body;
-		last = &make;
-		result = docker_call_expect(docker, &make, "create the volume", err);
-	}
+	call.path = ud_buf_text(&path);
+	result = docker_call_expect(docker, &call, "look for the volume", err);
 	if (result != 0)
 		return result;
-	reply = docker_reply_object(last, err);
+	reply = docker_reply_object(&call, err);
 	if (reply == NULL || json_get_text(reply, "Mountpoint", 4095, &text, err) < 0)
 		return UD_EPROTO;
 	if (text == NULL || text[0] != '/')

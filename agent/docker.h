@@ -41,7 +41,7 @@ extern void docker_close(Docker *docker);
 extern int	docker_ping(Docker *docker, UdError *err) UD_MUSTCHECK;
 extern int	docker_info(Docker *docker, DockerInfo *info, UdError *err) UD_MUSTCHECK;
 
-/* Host path behind a volume (created when it does not exist); caller frees. */
+/* Host path behind a volume; caller frees.  UD_ENOENT when it does not exist. */
 extern int	docker_volume_mountpoint(Docker *docker, const char *volume, char **mountpoint, UdError *err) UD_MUSTCHECK;
 
 /* What an image asks for; release with docker_image_release. */
@@ -57,8 +57,28 @@ typedef struct DockerImage
 extern int	docker_image_inspect(Docker *docker, const char *name, DockerImage *image, UdError *err) UD_MUSTCHECK;
 extern void docker_image_release(DockerImage *image);
 
-/* Without force; UD_ENOENT when absent, UD_EEXIST when in use. */
+/*
+ * Without force, and without the untagged images below it, which need not be
+ * ours.  UD_ENOENT when absent, UD_EEXIST when in use.
+ */
 extern int	docker_image_remove(Docker *docker, const char *name, UdError *err) UD_MUSTCHECK;
+
+/* An image as it is listed, those that other images are built on included. */
+typedef struct DockerImageEntry
+{
+	char		id[80];			/* sha256:... */
+	char		parent[80];		/* the same, or "" */
+	int64_t		size;			/* bytes, those of its parents included */
+	int64_t		created;		/* seconds since the epoch */
+	char	  **tags;			/* name:tag, NULL-terminated, owned */
+	char	  **labels;			/* key=value, NULL-terminated, owned */
+} DockerImageEntry;
+
+extern int	docker_image_list(Docker *docker, DockerImageEntry **out, int *count, UdError *err) UD_MUSTCHECK;
+extern void docker_image_list_free(DockerImageEntry *images, int count);
+
+/* Make an image with nothing in it; label is KEY="value", as in a Dockerfile. */
+extern int	docker_image_import_empty(Docker *docker, const char *name, const char *label, UdError *err) UD_MUSTCHECK;
 
 /*
  * Build an image with the classic builder from a tar that is read from
@@ -78,6 +98,11 @@ typedef struct DockerBuild
 	const char *network_mode;	/* of RUN steps; NULL = the engine's default */
 	int			timeout_s;
 	void		(*on_output) (void *arg, const char *text, size_t len); /* may be NULL */
+
+	/* Told of each image and container the build makes on its way, by the
+	 * first digits of its id; what the build's own output looks like can be
+	 * forged by the Dockerfile.  May be NULL. */
+	void		(*on_made) (void *arg, bool container, const char *id);
 	void	   *arg;
 } DockerBuild;
 
@@ -131,6 +156,9 @@ extern int	docker_kill(Docker *docker, const char *container, const char *signal
 /* Remove with its anonymous volumes, killing it first; absent is no error. */
 extern int	docker_remove(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
 
+/* Remove only if it does not run; UD_EEXIST when it does. */
+extern int	docker_remove_ended(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
+
 /*
  * Wait until the container is not running, at most timeout_s (then
  * UD_ETIMEDOUT).  Cancellable.  UD_ENOENT when it is gone.
@@ -142,6 +170,7 @@ typedef struct DockerContainer
 	char		id[80];
 	char		name[128];
 	char		state[16];		/* created running exited dead ... */
+	int64_t		created;		/* seconds since the epoch; from a list only */
 	char		image_id[80];
 	int			exit_code;		/* from inspect only */
 	bool		oom_killed;		/* from inspect only */
@@ -150,6 +179,9 @@ typedef struct DockerContainer
 } DockerContainer;
 
 extern int	docker_inspect(Docker *docker, const char *container, DockerContainer *out, UdError *err) UD_MUSTCHECK;
+
+/* Bytes in the container's own layer; slow, because the engine counts them. */
+extern int	docker_container_size(Docker *docker, const char *container, int64_t *bytes, UdError *err) UD_MUSTCHECK;
 
 /* All containers, running or not, that carry every one of labels ("key=value" or "key"). */
 extern int	docker_list(Docker *docker, const char *const *labels, DockerContainer **out, int *count, UdError *err) UD_MUSTCHECK;

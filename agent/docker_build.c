@@ -25,6 +25,7 @@ typedef struct BuildReader
 	UdBuf	   *output;			/* borrowed */
 	UdBuf		line;			/* bytes without their newline yet */
 	bool		line_too_long;	/* dropping until the next newline */
+	bool		cached;			/* the step's image was there before */
 	char		image_id[80];
 	char		error[400];		/* "" as long as there is none */
 } BuildReader;
@@ -45,6 +46,45 @@ keep_output(BuildReader *reader, const char *text, size_t len)
 		ud_buf_consume(output, output->len - OUTPUT_BYTES_MAX);
 }
 
+/* Hexadecimal digits up to the end of the line, as the engine shortens ids. */
+static bool
+take_id(const char *text, char id[80])
+{
+	size_t		len = strspn(text, "0123456789abcdef");
+
+	if (len < 12 || len > 64 || text[len] != '\n')
+		return false;
+	memcpy(id, text, len);
+	id[len] = '\0';
+	return true;
+}
+
+/*
+ * What a step made.  The image a FROM names is not the build's, nor is one
+ * that the engine says it had.
+ */
+static void
+note_made(BuildReader *reader, const char *text)
+{
+	char		id[80];
+
+	if (strncmp(text, "Step ", 5) == 0)
+	{
+		const char *instruction = strstr(text, " : ");
+
+		reader->cached = instruction != NULL && strncasecmp(instruction + 3, "FROM", 4) == 0;
+	}
+	else if (strncmp(text, " ---> Using cache", 17) == 0)
+		reader->cached = true;
+	else if (strncmp(text, " ---> Running in ", 17) == 0)
+	{
+		if (take_id(text + 17, id))
+			reader->build->on_made(reader->build->arg, true, id);
+	}
+	else if (strncmp(text, " ---> ", 6) == 0 && !reader->cached && take_id(text + 6, id))
+		reader->build->on_made(reader->build->arg, false, id);
+}
+
 static void
 read_line(BuildReader *reader)
 {
@@ -56,7 +96,11 @@ read_line(BuildReader *reader)
 	if (object == NULL)
 		return;
 	if (json_get_text(object, "stream", LINE_BYTES_MAX, &text, &ignored) > 0)
+	{
+		if (reader->build->on_made != NULL)
+			note_made(reader, text);
 		keep_output(reader, text, strlen(text));
+	}
 	if (json_get_object(object, "aux", &aux, &ignored) > 0
 		&& docker_copy_text(aux, "ID", reader->image_id, sizeof(reader->image_id), &ignored) < 0)
 		reader->image_id[0] = '\0';

@@ -86,6 +86,22 @@ docker_remove(Docker *docker, const char *container, UdError *err)
 }
 
 int
+docker_remove_ended(Docker *docker, const char *container, UdError *err)
+{
+	ud_auto_buf UdBuf path = {0};
+	docker_auto_call DockerCall call = {
+		.method = "DELETE",
+		.timeout_s = DOCKER_SLOW_CALL_S,
+	};
+	int			result = docker_path(&path, "/containers/", container, "?v=1", err);
+
+	if (result != 0)
+		return result;
+	call.path = ud_buf_text(&path);
+	return docker_call_expect(docker, &call, "remove the container", err);
+}
+
+int
 docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_bool *cancel, int *exit_code, UdError *err)
 {
 	ud_auto_buf UdBuf path = {0};

@@ -25,6 +25,7 @@
 #define CANCEL_LOOK_MS 100
 /* An engine's error text is kept up to this. */
 #define ERROR_BYTES_MAX 65536
+#define LIST_ITEMS_MAX 100000
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -287,5 +288,29 @@ docker_reply_object(const DockerCall *call, UdError *err)
 	object = json_parse_object(call->reply.data, len, &detail);
 	if (object == NULL)
 		ud_error(err, UD_EPROTO, UD_REASON_NODE_ENGINE_ERROR, "unexpected answer of the engine: %s", detail.message);
+	return object;
+}
+
+/* Wrapped, an array goes through the one parser we have. */
+struct json_object *
+docker_reply_list(const DockerCall *call, struct json_object **list, UdError *err)
+{
+	ud_auto_buf UdBuf text = {0};
+	struct json_object *object;
+
+	ud_buf_printf(&text, "{\"list\":");
+	ud_buf_append(&text, call->reply.data, call->reply.len);
+	ud_buf_printf(&text, "}");
+	object = json_parse_object(text.data, text.len, err);
+	*list = NULL;
+	if (object == NULL
+		|| !json_object_object_get_ex(object, "list", list)
+		|| !json_object_is_type(*list, json_type_array)
+		|| json_object_array_length(*list) > LIST_ITEMS_MAX)
+	{
+		json_object_put(object);
+		ud_error(err, UD_EPROTO, UD_REASON_NODE_ENGINE_ERROR, "unexpected answer of the engine: no list");
+		return NULL;
+	}
 	return object;
 }

@@ -13,7 +13,6 @@
 #include "common/cleanup.h"
 #include "common/reasons.h"
 
-#define CONTAINERS_MAX 100000
 #define NAME_BYTES_MAX 1024
 
 /* Names come with a slash in front; one that does not fit is cut. */
@@ -98,6 +97,7 @@ fill_listed(struct json_object *item, DockerContainer *out, UdError *err)
 	if (docker_copy_text(item, "Id", out->id, sizeof(out->id), err) < 0
 		|| docker_copy_text(item, "State", out->state, sizeof(out->state), err) < 0
 		|| docker_copy_text(item, "ImageID", out->image_id, sizeof(out->image_id), err) < 0
+		|| json_get_int(item, "Created", INT64_MIN, INT64_MAX, &out->created, err) < 0
 		|| json_get_object(item, "Labels", &labels, err) < 0
 		|| json_get_texts(item, "Names", 1024, NAME_BYTES_MAX, &names, err) < 0)
 		return UD_EPROTO;
@@ -119,30 +119,6 @@ make_list_path(UdBuf *path, const char *const *labels)
 	docker_escape_query(path, json_object_to_json_string_ext(filters, JSON_C_TO_STRING_PLAIN));
 }
 
-/* The answer is an array; wrapped, it goes through the one parser we have. */
-static struct json_object *
-parse_list(const DockerCall *call, struct json_object **list, UdError *err)
-{
-	ud_auto_buf UdBuf text = {0};
-	struct json_object *object;
-
-	ud_buf_printf(&text, "{\"list\":");
-	ud_buf_append(&text, call->reply.data, call->reply.len);
-	ud_buf_printf(&text, "}");
-	object = json_parse_object(text.data, text.len, err);
-	*list = NULL;
-	if (object == NULL
-		|| !json_object_object_get_ex(object, "list", list)
-		|| !json_object_is_type(*list, json_type_array)
-		|| json_object_array_length(*list) > CONTAINERS_MAX)
-	{
-		json_object_put(object);
-		ud_error(err, UD_EPROTO, UD_REASON_NODE_ENGINE_ERROR, "unexpected answer of the engine: no list of containers");
-		return NULL;
-	}
-	return object;
-}
-
 int
 docker_list(Docker *docker, const char *const *labels, DockerContainer **out, int *count, UdError *err)
 {
@@ -161,7 +137,7 @@ docker_list(Docker *docker, const char *const *labels, DockerContainer **out, in
 	result = docker_call_expect(docker, &call, "list the containers", err);
 	if (result != 0)
 		return result;
-	reply = parse_list(&call, &list, err);
+	reply = docker_reply_list(&call, &list, err);
 	if (reply == NULL)
 		return UD_EPROTO;
 	*count = (int) json_object_array_length(list);
@@ -201,4 +177,28 @@ docker_container_label(const DockerContainer *container, const char *key)
 		if (strncmp(*label, key, len) == 0 && (*label)[len] == '=')
 			return *label + len + 1;
 	return NULL;
+}
+
+int
+docker_container_size(Docker *docker, const char *container, int64_t *bytes, UdError *err)
+{
+	ud_auto_buf UdBuf path = {0};
+	docker_auto_call DockerCall call = {
+		.method = "GET",
+	};
+	ud_auto_json struct json_object *reply = NULL;
+	int			result;
+
+	*bytes = 0;
+	result = docker_path(&path, "/containers/", container, "/json?size=1", err);
+	if (result != 0)
+		return result;
+	call.path = ud_buf_text(&path);
+	result = docker_call_expect(docker, &call, "measure the container", err);
+	if (result != 0)
+		return result;
+	reply = docker_reply_object(&call, err);
+	if (reply == NULL || json_get_int(reply, "SizeRw", 0, INT64_MAX, bytes, err) < 0)
+		return UD_EPROTO;
+	return 0;
 }

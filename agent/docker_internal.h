@@ -64,6 +64,9 @@ extern int	docker_call_expect(Docker *docker, DockerCall *call, const char *what
 /* The reply as a JSON object; NULL and err when it is none. */
 extern struct json_object *docker_reply_object(const DockerCall *call, UdError *err);
 
+/* The reply as an array, inside the object returned, which is to be put. */
+extern struct json_object *docker_reply_list(const DockerCall *call, struct json_object **list, UdError *err);
+
 /* Append text percent-encoded: for a path (keeps / and :) or for a query. */
 extern void docker_escape_path(UdBuf *out, const char *text);
 extern void docker_escape_query(UdBuf *out, const char *text);

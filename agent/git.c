@@ -29,24 +29,32 @@
 
 #define FAILED(...) ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, __VA_ARGS__)
 
-/* <mirrors>/<SHA-256 of trust, NUL, url> : a name that nobody chooses. */
-static int
-mirror_path(const GitSetup *setup, const char *trust, const char *url, char mirror[4096], UdError *err)
+/* The SHA-256 of trust, NUL, url: a name that nobody chooses. */
+int
+git_mirror_name(const char *trust, const char *url, char name[GIT_MIRROR_NAME_BYTES], UdError *err)
 {
 	ud_auto_buf UdBuf key = {0};
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned	digest_len = 0;
-	int			used;
 
 	ud_buf_append(&key, trust, strlen(trust) + 1);
 	ud_buf_append(&key, url, strlen(url));
-	if (EVP_Digest(key.data, key.len, digest, &digest_len, EVP_sha256(), NULL) != 1)
+	if (EVP_Digest(key.data, key.len, digest, &digest_len, EVP_sha256(), NULL) != 1 || digest_len != 32)
 		return FAILED("could not hash the repository's URL");
-	used = snprintf(mirror, 4096, "%s/", setup->mirrors);
-	if (used >= 4096 - 2 * (int) digest_len)
-		return FAILED("path of the mirrors is too long");
 	for (unsigned i = 0; i < digest_len; i++)
-		used += snprintf(mirror + used, 4096 - (size_t) used, "%02x", digest[i]);
+		snprintf(name + (size_t) 2 * i, 3, "%02x", digest[i]);
+	return 0;
+}
+
+static int
+mirror_path(const GitSetup *setup, const char *trust, const char *url, char mirror[4096], UdError *err)
+{
+	char		name[GIT_MIRROR_NAME_BYTES];
+
+	if (git_mirror_name(trust, url, name, err) != 0)
+		return err->code;
+	if (snprintf(mirror, 4096, "%s/%s", setup->mirrors, name) >= 4096)
+		return FAILED("path of the mirrors is too long");
 	return 0;
 }
 

@@ -38,6 +38,11 @@ typedef struct GitFetchResult
 	uint32_t	received_objects;
 } GitFetchResult;
 
+#define GIT_MIRROR_NAME_BYTES 65
+
+/* The directory of (trust, url) below mirrors. */
+extern int	git_mirror_name(const char *trust, const char *url, char name[GIT_MIRROR_NAME_BYTES], UdError *err) UD_MUSTCHECK;
+
 /*
  * Bring commit (40 or 64 lower-case hex) of url into the mirror of (trust,
  * url), keeping a ref on it.  trust is "public" or a project's name: mirrors

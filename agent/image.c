@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/attempt.h"
+#include "agent/cache.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/protocol.h"
@@ -50,12 +51,14 @@ image_is_component(const char *text)
 }
 
 void
-image_write_name(const TaskSpec *spec, char repository[IMAGE_REPOSITORY_BYTES], char tag[IMAGE_TAG_BYTES])
+image_write_name(const TaskSpec *spec, char name[IMAGE_NAME_BYTES])
 {
+	char		tag[TAG_HEX_DIGITS + 1];
+	int			used;
 	ud_auto_buf UdBuf key = {0};
 
 	if (image_is_component(spec->trust))
-		snprintf(repository, IMAGE_REPOSITORY_BYTES, "unidesk-cache/%s", spec->trust);
+		used = snprintf(name, IMAGE_NAME_BYTES, CACHE_REPOSITORY "%s", spec->trust);
 	else
 	{
 		char		hex[33];
@@ -63,7 +66,7 @@ image_write_name(const TaskSpec *spec, char repository[IMAGE_REPOSITORY_BYTES], 
 		/* "__" cannot be in a component taken as it is. */
 		ud_buf_append(&key, spec->trust, strlen(spec->trust));
 		image_hash(&key, hex, 32);
-		snprintf(repository, IMAGE_REPOSITORY_BYTES, "unidesk-cache/x__%s", hex);
+		used = snprintf(name, IMAGE_NAME_BYTES, CACHE_REPOSITORY "x__%s", hex);
 		ud_buf_reset(&key);
 	}
 	/* With their final NULs, so that no two lists of parts look the same. */
@@ -72,6 +75,7 @@ image_write_name(const TaskSpec *spec, char repository[IMAGE_REPOSITORY_BYTES], 
 	ud_buf_append(&key, spec->env_commit, strlen(spec->env_commit) + 1);
 	ud_buf_append(&key, spec->dockerfile, strlen(spec->dockerfile) + 1);
 	image_hash(&key, tag, TAG_HEX_DIGITS);
+	snprintf(name + used, IMAGE_NAME_BYTES - (size_t) used, ":%s", tag);
 }
 
 void
@@ -96,10 +100,27 @@ attempt_progress(Attempt *attempt, const char *text, size_t len)
 	agent_unlock(agent);
 }
 
+/* Who is told of a build's progress. */
+typedef struct ImageBuild
+{
+	Attempt    *attempt;
+	CacheBuild	build;
+} ImageBuild;
+
 static void
 image_on_output(void *arg, const char *text, size_t len)
 {
-	attempt_progress(arg, text, len);
+	const ImageBuild *run = arg;
+
+	attempt_progress(run->attempt, text, len);
+}
+
+static void
+image_on_made(void *arg, bool container, const char *id)
+{
+	const ImageBuild *run = arg;
+
+	cache_build_made(run->attempt->agent, &run->build, container, id);
 }
 
 /* Keep the end of the output, and the error after it, for the report. */
@@ -119,14 +140,17 @@ image_keep_output(Attempt *attempt, const UdBuf *output, const UdError *err)
 	agent_unlock(attempt->agent);
 }
 
+/* The build itself; what it leaves is the caller's affair. */
 static int
-image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_s, UdError *err)
+image_run_build(ImageBuild *run, const char *mirror, const char *name, int timeout_s, UdError *err)
 {
+	Attempt    *attempt = run->attempt;
 	Agent	   *agent = attempt->agent;
 	const TaskSpec *spec = attempt->spec;
 	ud_auto_free char *trust_label = ud_asprintf("unidesk.cache=%s", spec->trust);
 	ud_auto_buf UdBuf output = {0};
-	const char *labels[] = {trust_label, NULL};
+	ud_auto_free char *data_label = ud_asprintf("unidesk.data=%s", agent->data.host);
+	const char *labels[] = {trust_label, data_label, NULL};
 	char		image_id[80];
 	GitContext	context;
 	DockerBuild build = {
@@ -137,7 +161,8 @@ image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_
 		.cpus_milli = spec->cpus_milli,
 		.timeout_s = timeout_s,
 		.on_output = image_on_output,
-		.arg = attempt,
+		.on_made = image_on_made,
+		.arg = run,
 	};
 	UdError		context_err = {0};
 	int			built;
@@ -176,19 +201,31 @@ image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_
 	return built;
 }
 
+static int
+image_build(Attempt *attempt, const char *mirror, const char *name, int timeout_s, UdError *err)
+{
+	Agent	   *agent = attempt->agent;
+	ImageBuild	run = {
+		.attempt = attempt,
+	};
+	int			result;
+
+	cache_build_begin(agent, &run.build);
+	result = image_run_build(&run, mirror, name, timeout_s, err);
+	cache_build_end(agent, &run.build, result == 0);
+	return result;
+}
+
 int
-image_provide(Attempt *attempt, const char *mirror, int timeout_s, DockerImage *image, UdError *err)
+image_provide(Attempt *attempt, const char *name, const char *mirror, int timeout_s, DockerImage *image, UdError *err)
 {
 	Docker	   *docker = attempt->agent->docker;
-	char		repository[IMAGE_REPOSITORY_BYTES];
-	char		tag[IMAGE_TAG_BYTES];
-	ud_auto_free char *name = NULL;
 	int64_t		deadline = clock_add_s(clock_boot_ns(), timeout_s);
 	int			result;
 
-	image_write_name(attempt->spec, repository, tag);
-	name = ud_asprintf("%s:%s", repository, tag);
 	result = docker_image_inspect(docker, name, image, err);
+	if (result == 0)
+		cache_used(attempt->agent, CACHE_IMAGE, name);
 	if (result != UD_ENOENT)
 		return result;
 	if (keylock_take(name, deadline, &attempt->interrupt, err) < 0)
@@ -206,5 +243,7 @@ image_provide(Attempt *attempt, const char *mirror, int timeout_s, DockerImage *
 			err->reason = UD_REASON_PREP_IMAGE_GONE;
 	}
 	keylock_give(name);
+	if (result == 0)
+		cache_used(attempt->agent, CACHE_IMAGE, name);
 	return result;
 }

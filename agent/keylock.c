@@ -21,29 +21,49 @@ typedef struct KeyHeld
 {
 	struct KeyHeld *next;
 	char	   *key;			/* owned */
+	int			shares;			/* 0: held by one alone */
 } KeyHeld;
 
 static pthread_mutex_t keylock_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t keylock_freed = PTHREAD_COND_INITIALIZER;
 static KeyHeld *keylock_held;
 
-static bool
-keylock_is_held(const char *key)
+static KeyHeld *
+keylock_find(const char *key)
 {
-	for (KeyHeld *held = keylock_held; held != NULL; held = held->next)
-		if (strcmp(held->key, key) == 0)
-			return true;
-	return false;
+	KeyHeld    *held = keylock_held;
+
+	while (held != NULL && strcmp(held->key, key) != 0)
+		held = held->next;
+	return held;
 }
 
-int
-keylock_take(const char *key, int64_t deadline_boot_ns, const atomic_bool *cancel, UdError *err)
+/* Hold it alone or as one more share, if that can be now. */
+static bool
+keylock_hold(const char *key, bool shared)
 {
-	KeyHeld    *mine;
+	KeyHeld    *held = keylock_find(key);
+
+	if (held != NULL && (!shared || held->shares == 0))
+		return false;
+	if (held == NULL)
+	{
+		held = ud_calloc(1, sizeof(*held));
+		held->key = ud_strdup(key);
+		held->next = keylock_held;
+		keylock_held = held;
+	}
+	held->shares += shared ? 1 : 0;
+	return true;
+}
+
+static int
+keylock_wait(const char *key, bool shared, int64_t deadline_boot_ns, const atomic_bool *cancel, UdError *err)
+{
 	int			result = 0;
 
 	pthread_mutex_lock(&keylock_mutex);
-	while (keylock_is_held(key) && result == 0)
+	while (result == 0 && !keylock_hold(key, shared))
 	{
 		struct timespec until;
 
@@ -60,15 +80,31 @@ keylock_take(const char *key, int64_t deadline_boot_ns, const atomic_bool *cance
 		else if (clock_boot_ns() > deadline_boot_ns)
 			result = ud_error(err, UD_ETIMEDOUT, UD_REASON_PREP_TIMEOUT, "the time ran out while another task prepared the same");
 	}
-	if (result == 0)
-	{
-		mine = ud_malloc(sizeof(*mine));
-		mine->key = ud_strdup(key);
-		mine->next = keylock_held;
-		keylock_held = mine;
-	}
 	pthread_mutex_unlock(&keylock_mutex);
 	return result;
+}
+
+int
+keylock_take(const char *key, int64_t deadline_boot_ns, const atomic_bool *cancel, UdError *err)
+{
+	return keylock_wait(key, false, deadline_boot_ns, cancel, err);
+}
+
+int
+keylock_share(const char *key, int64_t deadline_boot_ns, const atomic_bool *cancel, UdError *err)
+{
+	return keylock_wait(key, true, deadline_boot_ns, cancel, err);
+}
+
+bool
+keylock_try(const char *key)
+{
+	bool		held;
+
+	pthread_mutex_lock(&keylock_mutex);
+	held = keylock_hold(key, false);
+	pthread_mutex_unlock(&keylock_mutex);
+	return held;
 }
 
 void
@@ -80,6 +116,8 @@ keylock_give(const char *key)
 		{
 			KeyHeld    *mine = *link;
 
+			if (--mine->shares > 0)
+				break;
 			*link = mine->next;
 			free(mine->key);
 			free(mine);

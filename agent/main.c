@@ -18,9 +18,13 @@
 
 #include "agent/agent.h"
 #include "agent/attempt.h"
-#include "common/log.h"
+#include "agent/cache.h"
+#include "agent/keeper.h"
 #include "agent/lease.h"
 #include "agent/link.h"
+#include "agent/probe.h"
+#include "common/log.h"
+#include "common/reasons.h"
 
 #define ENGINE_RETRY_S 5
 #define ENGINE_PING_MS 10000
@@ -140,6 +144,35 @@ main_open_engine(Agent *agent, UdError *err)
 	return UD_ECANCELLED;
 }
 
+/* Where the engine keeps our data directory, when that was not said. */
+static int
+main_find_volume(Agent *agent, UdError *err)
+{
+	const AgentConfig *config = agent->config;
+	int			result = docker_volume_mountpoint(agent->docker, config->volume, &agent->data.host, err);
+
+	if (result == UD_ENOENT)
+		return ud_error(err, UD_EINVAL, UD_REASON_NODE_NO_DATA_MOUNT,
+						"%s: there is no volume \"%s\": set UNIDESK_VOLUME to the one that this agent has at \"%s\"",
+						ud_reason_text(UD_REASON_NODE_NO_DATA_MOUNT), config->volume, config->data);
+	return result;
+}
+
+/* Nothing may run before that is known; an engine that fails is asked again. */
+static int
+main_prove_data(Agent *agent, UdError *err)
+{
+	int			result;
+
+	while ((result = probe_data(agent, err)) < 0 && err->reason != UD_REASON_NODE_NO_DATA_MOUNT &&
+		   !atomic_load(&agent->exiting))
+	{
+		ud_warning("whether the engine sees this agent's data is not known, trying again: %s", err->message);
+		agent_pause(agent, ENGINE_RETRY_S * 1000);
+	}
+	return result;
+}
+
 /* Data directory, engine, what an earlier run left. */
 static int
 main_prepare(Agent *agent, UdError *err)
@@ -160,7 +193,9 @@ main_prepare(Agent *agent, UdError *err)
 	if (main_open_engine(agent, err) < 0)
 		return err->code;
 	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);
-	if (host == NULL && docker_volume_mountpoint(agent->docker, config->volume, &agent->data.host, err) < 0)
+	if (host == NULL && main_find_volume(agent, err) < 0)
+		return err->code;
+	if (main_prove_data(agent, err) < 0)
 		return err->code;
 	ud_info("data in \"%s\", which the engine sees as \"%s\"", agent->data.path, agent->data.host);
 	agent->git.program = config->git_program;
@@ -169,7 +204,10 @@ main_prepare(Agent *agent, UdError *err)
 	agent->git.mirrors = ud_asprintf("%s/mirrors", config->data);
 	agent->git.allowed_hosts = config->allowed_git_hosts;
 	agent->git.fetch_bytes_max = config->fetch_bytes_max;
-	return attempt_recover(agent, err);
+	if (attempt_recover(agent, err) < 0)
+		return err->code;
+	cache_open(agent);
+	return 0;
 }
 
 /*
@@ -227,6 +265,7 @@ main_run(const AgentConfig *config)
 		(main_prepare(agent, &err) < 0 && !atomic_load(&agent->exiting)) ||
 		(!atomic_load(&agent->exiting) &&
 		 (main_start_thread(main_ping_engine, agent, &err) < 0 ||
+		  main_start_thread(keeper_main, agent, &err) < 0 ||
 		  link_run(agent, &err) < 0)))
 	{
 		ud_err("%s", err.message);

@@ -17,7 +17,8 @@ typedef enum StopIntent
 	STOP_NONE = 0,
 	STOP_WANTED = 1,			/* the server wants it */
 	STOP_RUN_TIMEOUT = 2,		/* the run time is over */
-	STOP_DISCARD = 3			/* stale or to be removed: nothing is reported */
+	STOP_DISCARD = 3,			/* stale or to be removed: nothing is reported */
+	STOP_DISK = 4				/* the disk is almost full, and it did that */
 } StopIntent;
 
 /* Everything the judgement rests on. */

@@ -16,6 +16,7 @@
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "agent/attempt.h"
+#include "agent/cache.h"
 #include "agent/json.h"
 #include "agent/lease.h"
 
@@ -117,6 +118,20 @@ report_add_attempts(const Agent *agent, struct json_object *object)
 	json_object_object_add(object, "attempts", list);
 }
 
+static void
+report_add_cache(const Agent *agent, struct json_object *object)
+{
+	struct json_object *cache = json_object_new_object();
+	CacheUse	use;
+
+	cache_get_use(agent, &use);
+	json_set_int(cache, "images", use.images);
+	json_set_int(cache, "images_budget", use.images_budget);
+	json_set_int(cache, "mirrors", use.mirrors);
+	json_set_int(cache, "mirrors_budget", use.mirrors_budget);
+	json_object_object_add(object, "cache", cache);
+}
+
 static struct json_object *
 report_resources(const Agent *agent)
 {
@@ -168,6 +183,7 @@ report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 	report_set_text(object, "arch", info->arch, 31);
 	json_set_bool(object, "live_restore", info->live_restore);
 	json_object_object_add(object, "resources", report_resources(agent));
+	report_add_cache(agent, object);
 	for (int i = 0; i < agent->config->label_count; i++)
 		json_set_text(labels, agent->config->labels[i].key, agent->config->labels[i].value);
 	json_object_object_add(object, "labels", labels);
@@ -224,6 +240,7 @@ report_write_beat(const Agent *agent, UdBuf *out)
 		json_set_int(object, "memory_free", memory);
 	if (data_space(&agent->data, &disk_free, &disk_total, NULL) == 0)
 		json_set_int(object, "disk_free", disk_free);
+	report_add_cache(agent, object);
 	json_set_int(object, "running", running);
 	json_set_text(object, "engine", atomic_load(&agent->engine_ok) ? "ok" : "down");
 	json_write(object, out);

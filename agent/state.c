@@ -101,7 +101,7 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		json_get_number(object, "grace_s", 0, SECONDS_MAX, &attempt->grace_s, err) < 0 ||
 		json_get_int(object, "cpus_milli", 0, INT64_MAX, &attempt->cpus_milli, err) < 0 ||
 		json_get_int(object, "memory", 0, INT64_MAX, &attempt->memory, err) < 0 ||
-		json_get_int(object, "intent", STOP_NONE, STOP_DISCARD, &intent, err) < 0 ||
+		json_get_int(object, "intent", STOP_NONE, STOP_DISK, &intent, err) < 0 ||
 		json_get_bool(object, "stop_wanted", &attempt->stop_wanted, err) < 0 ||
 		json_get_int(object, "final_state", 0, UD_ATTEMPT_REJECTED, &final_state, err) < 0 ||
 		json_get_int(object, "final_reason", 0, 9999, &final_reason, err) < 0 ||
