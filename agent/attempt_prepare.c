@@ -379,7 +379,12 @@ prepare_owner(Attempt *attempt, const char *user, uid_t *uid, gid_t *gid, UdErro
 		return 0;
 	if (prepare_image_file(attempt, "/etc/passwd", &passwd, err) < 0 ||
 		prepare_image_file(attempt, "/etc/group", &group, err) < 0)
+	{
+		/* Not a file, or far too long: that is how the image is. */
+		if (err->code == UD_EINVAL)
+			err->reason = UD_REASON_PREP_CREATE_FAILED;
 		return err->code;
+	}
 	return userdb_resolve(user, ud_buf_text(&passwd), ud_buf_text(&group), uid, gid, err);
 }
 

@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* More than the default 64 KiB: a burst of output does not wait for us. */
@@ -17,6 +20,42 @@ close_pair(const int pair[2])
 	for (int i = 0; i < 2; i++)
 		if (pair[i] >= 0)
 			close(pair[i]);
+}
+
+/* Where the C library looks when there is no PATH. */
+#define PATH_DEFAULT "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/*
+ * Like execvp, but what is no program is not given to a shell instead: a
+ * binary of another machine would be "executed" as a script then.  Returns
+ * with errno when it did not work: of the first file found that could not be
+ * executed, else that there is none.
+ */
+static void
+execute(char **argv)
+{
+	const char *path = getenv("PATH");
+	char		file[4096];
+	int			error = ENOENT;
+
+	if (strchr(argv[0], '/') != NULL)
+	{
+		execv(argv[0], argv);
+		return;
+	}
+	for (path = path != NULL ? path : PATH_DEFAULT; argv[0][0] != '\0'; path++)
+	{
+		int			len = (int) strcspn(path, ":");
+
+		if (snprintf(file, sizeof(file), "%.*s%s%s", len, path, len > 0 ? "/" : "", argv[0]) < (int) sizeof(file))
+			execv(file, argv);
+		if (error == ENOENT && errno != ENOENT && errno != ENOTDIR)
+			error = errno;
+		path += len;
+		if (*path == '\0')
+			break;
+	}
+	errno = error;
 }
 
 /* In the child: never returns. */
@@ -31,7 +70,7 @@ run_program(char **argv, int stdout_fd, int stderr_fd, int status_fd)
 	{
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
-		execvp(argv[0], argv);
+		execute(argv);
 	}
 	error = errno;
 	if (write(status_fd, &error, sizeof(error)) < 0)

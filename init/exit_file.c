@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 
 #define EXIT_ASIDE UD_RUN_EXIT ".new"
+#define EXIT_PLANTED UD_RUN_EXIT ".planted"
 
 int
 exit_file_prepare(int dir_fd, UdError *err)
@@ -36,17 +37,50 @@ exit_file_prepare(int dir_fd, UdError *err)
 	return fd;
 }
 
+/*
+ * The task can do to these names what it likes: what it put there instead is
+ * moved out of the way.
+ */
+static int
+rename_into_place(int dir_fd)
+{
+	if (renameat(dir_fd, EXIT_ASIDE, dir_fd, UD_RUN_EXIT) == 0)
+		return 0;
+	renameat(dir_fd, UD_RUN_EXIT, dir_fd, EXIT_PLANTED);
+	return renameat(dir_fd, EXIT_ASIDE, dir_fd, UD_RUN_EXIT);
+}
+
+/* Is the file behind fd still the one of that name? */
+static int
+is_in_place(int dir_fd, int fd)
+{
+	struct stat ours;
+	struct stat named;
+
+	return fstat(fd, &ours) == 0 && fstatat(dir_fd, EXIT_ASIDE, &named, AT_SYMLINK_NOFOLLOW) == 0
+		&& ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
 int
 exit_file_write(int dir_fd, int fd, const UdExitRecord *record, UdError *err)
 {
 	int			failed;
 
-	failed = pwrite(fd, record, sizeof(*record), 0) != (ssize_t) sizeof(*record)
+	if (!is_in_place(dir_fd, fd))
+	{
+		close(fd);
+		if (unlinkat(dir_fd, EXIT_ASIDE, 0) != 0 && errno != ENOENT)
+			renameat(dir_fd, EXIT_ASIDE, dir_fd, EXIT_PLANTED);
+		fd = openat(dir_fd, EXIT_ASIDE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+	}
+	failed = fd < 0
+		|| pwrite(fd, record, sizeof(*record), 0) != (ssize_t) sizeof(*record)
 		|| fsync(fd) != 0
-		|| renameat(dir_fd, EXIT_ASIDE, dir_fd, UD_RUN_EXIT) != 0;
+		|| rename_into_place(dir_fd) != 0;
 	if (failed)
 		ud_error(err, UD_EIO, 0, "could not write the exit record: %s", strerror(errno));
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return failed ? UD_EIO : 0;
 }
 

@@ -101,8 +101,16 @@ commit()
 	)
 }
 
+# environment_of LINE...: a new environment; its commit.  The mark tells what
+# comes of it.
+environment_of()
+{
+	printf '%s\n' 'FROM unidesk-base/debian:trixie' "ENV UNIDESK_MARK=$work" "$@" >"$work/env/env/Dockerfile"
+	commit env
+}
+
 # submit SCRIPT [ARGUMENT=>VALUE, ...]: a shell script as the command; its id.
-# It gets $task_cpus, 0.1 CPUs unless that is set.
+# It gets $task_cpus CPUs and $task_memory bytes, 0.1 and 64 MiB unless set.
 # Other repositories or another Dockerfile: code_url=... submit ...
 submit()
 {
@@ -110,7 +118,7 @@ submit()
 		-v env_url="${env_url:-$url/env.git}" -v dockerfile="${dockerfile:-env/Dockerfile}" <<-SQL
 		SELECT unidesk.submit_task(project => '$project', code_repo_url => :'code_url', code_commit_id => :'code',
 			env_repo_url => :'env_url', env_commit_id => :'env', dockerfile_path => :'dockerfile',
-			command => ARRAY['sh', '-c', :'script'], cpus => ${task_cpus:-0.1}, memory => 67108864${2:+, $2});
+			command => ARRAY['sh', '-c', :'script'], cpus => ${task_cpus:-0.1}, memory => ${task_memory:-67108864}${2:+, $2});
 	SQL
 }
 
