@@ -128,7 +128,7 @@ recover_state(void *arg, const char *name)
 	if (state_read(text.data, text.len, attempt, &err) < 0)
 		ud_warning("state of \"%s\" is damaged: %s", name, err.message);
 	attempt->ran = true;
-	attempt->state = attempt->intent != STOP_NONE ? UD_ATTEMPT_STOPPING : UD_ATTEMPT_RUNNING;
+	attempt->state = attempt->intent != STOP_NONE && attempt->intent != STOP_DISK ? UD_ATTEMPT_STOPPING : UD_ATTEMPT_RUNNING;
 }
 
 static int

@@ -72,7 +72,9 @@ watch_begin_stop(Watch *watch, StopIntent intent)
 		attempt->grace_s = SHORT_GRACE_S;
 	grace_s = attempt->grace_s;
 	attempt_write_control(attempt);
-	attempt_set_state(attempt, UD_ATTEMPT_STOPPING);
+	/* Stopping is told of what was asked for; this fails while it runs. */
+	if (intent != STOP_DISK)
+		attempt_set_state(attempt, UD_ATTEMPT_STOPPING);
 	agent_unlock(agent);
 	attempt_save_state(attempt);
 	result = docker_kill(agent->docker, attempt->container, "TERM", &err);

@@ -119,7 +119,7 @@ list_writers(Agent *agent, Writer *writers, bool *stopping)
 
 		if (attempt->gone || !attempt->ran || attempt->ended || attempt->held)
 			continue;
-		*stopping = *stopping || attempt->disk_full || attempt->state == UD_ATTEMPT_STOPPING;
+		*stopping = *stopping || attempt->disk_full || attempt->intent != STOP_NONE;
 		memcpy(writer->name, attempt->name, sizeof(writer->name));
 		memcpy(writer->container, attempt->container, sizeof(writer->container));
 		writer->fence = attempt->fence;

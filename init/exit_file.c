@@ -15,7 +15,8 @@
 #include "common/cleanup.h"
 
 #define EXIT_ASIDE UD_RUN_EXIT ".new"
-#define EXIT_PLANTED UD_RUN_EXIT ".planted"
+/* Behind the name of what a task put in the way of the record. */
+#define EXIT_PLANTED ".planted"
 
 int
 exit_file_prepare(int dir_fd, UdError *err)
@@ -46,7 +47,7 @@ rename_into_place(int dir_fd)
 {
 	if (renameat(dir_fd, EXIT_ASIDE, dir_fd, UD_RUN_EXIT) == 0)
 		return 0;
-	renameat(dir_fd, UD_RUN_EXIT, dir_fd, EXIT_PLANTED);
+	renameat(dir_fd, UD_RUN_EXIT, dir_fd, UD_RUN_EXIT EXIT_PLANTED);
 	return renameat(dir_fd, EXIT_ASIDE, dir_fd, UD_RUN_EXIT);
 }
 
@@ -70,7 +71,7 @@ exit_file_write(int dir_fd, int fd, const UdExitRecord *record, UdError *err)
 	{
 		close(fd);
 		if (unlinkat(dir_fd, EXIT_ASIDE, 0) != 0 && errno != ENOENT)
-			renameat(dir_fd, EXIT_ASIDE, dir_fd, EXIT_PLANTED);
+			renameat(dir_fd, EXIT_ASIDE, dir_fd, EXIT_ASIDE EXIT_PLANTED);
 		fd = openat(dir_fd, EXIT_ASIDE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 	}
 	failed = fd < 0

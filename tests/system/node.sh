@@ -33,7 +33,7 @@ stranger=unidesk-stranger-$$
 leave()
 {
 	docker rm -f "$stranger" >/dev/null 2>&1
-	docker image rm -f "$stranger:kept" "unidesk-cache/$stranger:kept" $untagged >/dev/null 2>&1
+	docker image rm -f "$stranger:kept" "unidesk-cache/$stranger:kept" "$untagged" >/dev/null 2>&1
 	docker volume rm "$stranger" >/dev/null 2>&1
 	[ -z "$agent_pid" ] || { kill -9 "$agent_pid" && wait "$agent_pid"; } 2>/dev/null
 	agent_pid=''
@@ -110,7 +110,7 @@ fails_with() # TEXT SETTING=VALUE...
 	local text=$1 status=0
 	shift
 	(
-		export "$@"
+		for setting; do export "${setting?}"; done
 		UNIDESK_URL=ws://127.0.0.1:$port/agent UNIDESK_TOKEN_FILE=$work/token UNIDESK_DATA=$work/data \
 			UNIDESK_INIT=$ROOT/build/release/init/unidesk-init UNIDESK_GIT=$work/bin/unidesk-git \
 			timeout 20 build/release/agent/unidesk-agent
@@ -257,13 +257,14 @@ check 'it succeeds' ends_in "$small" succeeded
 check 'the refused one runs when there is room' ends_in "$task" succeeded 60
 
 environment=$(environment_of "RUN sleep 63$$")
+before=$(marked | sort)
 task=$(submit 'true')
 within 30 builds "sleep 63$$"
 head -c 240000000 /dev/zero >"$work/data/junk" 2>/dev/null
 check 'a build is given up when the disk gets full' within 20 is 'failed|node.disk_full' "SELECT state, reason FROM unidesk.attempts WHERE task = $task ORDER BY attempt LIMIT 1"
 sql_user -c "SELECT unidesk.cancel_task($task)" >/dev/null
 rm "$work/data/junk"
-check 'and leaves nothing' within 15 eval 'ended_as "$task" cancelled && marked_are "$(marked | grep -F "$last_image")"'
+check 'and leaves nothing' within 15 eval 'ended_as "$task" cancelled && marked_are "$before"'
 
 # ---- the end ---------------------------------------------------------------
 
