@@ -47,6 +47,8 @@ SYSTEM_SUITES := \
 	restore \
 	path \
 	lease \
+	container \
+	node \
 	fleet \
 	drill \
 	git \

@@ -99,9 +99,11 @@ typedef struct DockerBuild
 	int			timeout_s;
 	void		(*on_output) (void *arg, const char *text, size_t len); /* may be NULL */
 
-	/* Told of each image and container the build makes on its way, by the
+	/*
+	 * Told of each image and container the build makes on its way, by the
 	 * first digits of its id; what the build's own output looks like can be
-	 * forged by the Dockerfile.  May be NULL. */
+	 * forged by the Dockerfile.  May be NULL.
+	 */
 	void		(*on_made) (void *arg, bool container, const char *id);
 	void	   *arg;
 } DockerBuild;

@@ -19,6 +19,8 @@
 #	restore     tests/system/restore.sh: dump, restore, go on
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long
+#	container   tests/system/container.sh: every way in which a container can be wrong or end
+#	node        tests/system/node.sh: caches, leftovers, the disk, the data mount
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
 #	drill       tests/system/drill.sh: the database is lost, its last backup restored
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down

@@ -41,6 +41,8 @@ START_TEST(defaults)
 	ck_assert_int_eq(config.url_port, 443);
 	ck_assert_str_eq(config.url_path, "/agent");
 	ck_assert_str_eq(config.data, "/data");
+	ck_assert_int_eq(config.image_budget, -1);
+	ck_assert_int_eq(config.mirror_budget, -1);
 	ck_assert_str_eq(config.volume, "unidesk-data");
 	ck_assert_str_eq(config.docker_socket, "/var/run/docker.sock");
 	ck_assert_ptr_null(config.task_network);
@@ -59,9 +61,13 @@ START_TEST(everything_set)
 	setenv("UNIDESK_DATA", "/data/", 1);
 	setenv("UNIDESK_ALLOWED_GIT_HOSTS", "git.example, [::1]:8080,*", 1);
 	setenv("UNIDESK_GIT_UID", "1999", 1);
+	setenv("UNIDESK_IMAGE_BUDGET", "20GB", 1);
+	setenv("UNIDESK_MIRROR_BUDGET", "0", 1);
 	ck_assert_int_eq(config_load(&config, &err), 0);
 	ck_assert(!config.url_tls);
 	ck_assert_str_eq(config.url_host, "::1");
+	ck_assert_int_eq(config.image_budget, INT64_C(20) << 30);
+	ck_assert_int_eq(config.mirror_budget, 0);
 	ck_assert_int_eq(config.url_port, 8080);
 	ck_assert_str_eq(config.url_path, "/agent");
 	ck_assert_str_eq(config.data, "/data");
@@ -122,6 +128,12 @@ static const struct
 	{"UNIDESK_MAX_FETCH_BYTES", "20GB"},
 	{"UNIDESK_MAX_FETCH_BYTES", "0"},
 	{"UNIDESK_ALLOWED_GIT_HOSTS", "a, *.example"},
+	{"UNIDESK_IMAGE_BUDGET", "much"},
+	{"UNIDESK_IMAGE_BUDGET", "-1"},
+	{"UNIDESK_IMAGE_BUDGET", "5 GB"},
+	{"UNIDESK_IMAGE_BUDGET", "5gb"},
+	{"UNIDESK_MIRROR_BUDGET", "1048577TB"},
+	{"UNIDESK_MIRROR_BUDGET", "GB"},
 	{"UNIDESK_GPUS", ":5"},
 	{"UNIDESK_GPUS", "GPU-1:much"},
 	{"UNIDESK_GPUS", "GPU-1:-5"},

@@ -151,7 +151,7 @@ START_TEST(hello_comes_first_and_alone)
 	attempt->cpus_milli = 1500;
 	attempt->memory = 64;
 	attempt->gpus = ud_calloc(2, sizeof(char *));
-	attempt->gpus[0] = "GPU-1";
+	attempt->gpus[0] = (char *) "GPU-1";
 	session_tick(&session);
 	envelope = next(&body);
 	ck_assert_uint_eq(envelope.type, UD_MSG_HELLO);
