@@ -85,6 +85,7 @@ let_go()
 	local output
 	for output in "$work"/data/out/*/output; do touch "$output/go"; done
 }
+left_as() { ended_as "$1" cancelled && marked_are "$2"; }
 mirrors() { find "$work/data/mirrors" -mindepth 1 -maxdepth 1 | wc -l; }
 mirrors_are() { same "$1" "$(mirrors)"; }
 strangers()
@@ -264,7 +265,7 @@ head -c 240000000 /dev/zero >"$work/data/junk" 2>/dev/null
 check 'a build is given up when the disk gets full' within 20 is 'failed|node.disk_full' "SELECT state, reason FROM unidesk.attempts WHERE task = $task ORDER BY attempt LIMIT 1"
 sql_user -c "SELECT unidesk.cancel_task($task)" >/dev/null
 rm "$work/data/junk"
-check 'and leaves nothing' within 15 eval 'ended_as "$task" cancelled && marked_are "$before"'
+check 'and leaves nothing' within 15 left_as "$task" "$before"
 
 # ---- the end ---------------------------------------------------------------
 
