@@ -9,7 +9,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "message.h"
 #include "shared.h"
+
+#define NAME_BYTES_MAX 255
 
 PG_FUNCTION_INFO_V1(unidesk_bridge_api_version);
 Datum
@@ -47,15 +50,19 @@ unidesk_bridge_register(PG_FUNCTION_ARGS)
 	UnideskArgs name = {0};
 	int32		id;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	char	   *given;
+
+	unidesk_bridge_begin(fcinfo, "register");
+	given = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (given[0] == '\0' || strlen(given) > NAME_BYTES_MAX || !unidesk_is_plain(given) || PG_GETARG_INT32(1) <= 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("name and pid of a bridge cannot be null"),
-				 errhint("Give the bridge's name and process id.")));
-	unidesk_arg_text(&args, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("name or pid of a bridge cannot be used: \"%s\", %d", unidesk_shown(given), PG_GETARG_INT32(1)),
+				 errhint("Give a name of 1 to %d bytes without control characters, and a process id.", NAME_BYTES_MAX)));
+	unidesk_arg_text(&args, given);
 	unidesk_arg_int32(&args, PG_GETARG_INT32(1));
 	unidesk_arg_time(&args, unidesk_now());
-	unidesk_arg_text(&name, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	unidesk_arg_text(&name, given);
 	unidesk_arg_time(&name, unidesk_now());
 	SPI_connect();
 	if (unidesk_execute(&known_plan,
@@ -89,6 +96,12 @@ unidesk_bridge_beat(PG_FUNCTION_ARGS)
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 
+	unidesk_bridge_begin(fcinfo, "beat");
+	if (PG_GETARG_INT32(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("queue_age_ms is negative: %d", PG_GETARG_INT32(1)),
+				 errhint("Give the age of the oldest queued message in milliseconds, 0 when there is none.")));
 	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
 	unidesk_arg_int32(&args, PG_GETARG_INT32(1));
 	unidesk_arg_time(&args, unidesk_now());
@@ -112,7 +125,10 @@ unidesk_bridge_close_session(PG_FUNCTION_ARGS)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	Datum	   *sessions;
 
+	unidesk_bridge_begin(fcinfo, "close_session");
+	unidesk_bridge_array(fcinfo, 1, "close_session", &sessions, NULL);
 	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(1));
 	SPI_connect();
@@ -131,6 +147,7 @@ unidesk_bridge_deregister(PG_FUNCTION_ARGS)
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 
+	unidesk_bridge_begin(fcinfo, "deregister");
 	unidesk_arg_int32(&args, PG_GETARG_INT32(0));
 	unidesk_arg_time(&args, unidesk_now());
 	SPI_connect();

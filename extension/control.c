@@ -59,6 +59,7 @@ unidesk_cancel_task(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("task is missing"),
 				 errhint("Give the id that submit_task returned.")));
+	PreventCommandIfReadOnly("unidesk.cancel_task()");
 	task_id = PG_GETARG_INT64(0);
 	SPI_connect();
 	unidesk_check_task_access(task_id, UNIDESK_MEMBER);
@@ -106,7 +107,7 @@ Datum
 unidesk_wait_task(PG_FUNCTION_ARGS)
 {
 	int64		task_id;
-	int64		seconds;
+	Interval   *timeout;
 	TimestampTz until;
 	int			state;
 	bool		own;
@@ -117,14 +118,13 @@ unidesk_wait_task(PG_FUNCTION_ARGS)
 				 errmsg("task or timeout is missing"),
 				 errhint("For example SELECT unidesk.wait_task(7, '30 s').")));
 	task_id = PG_GETARG_INT64(0);
-	seconds = DatumGetIntervalP(PG_GETARG_DATUM(1))->time / USECS_PER_SEC;
-	if (DatumGetIntervalP(PG_GETARG_DATUM(1))->month != 0 || DatumGetIntervalP(PG_GETARG_DATUM(1))->day != 0 ||
-		seconds < 0 || seconds > WAIT_S_MAX)
+	timeout = PG_GETARG_INTERVAL_P(1);
+	if (timeout->month != 0 || timeout->day != 0 || timeout->time < 0 || timeout->time > WAIT_S_MAX * USECS_PER_SEC)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout is not between 0 and %d seconds", WAIT_S_MAX),
 				 errhint("Call it again while the state is not a final one; a longer call would keep VACUUM from its work.")));
-	until = GetCurrentTimestamp() + DatumGetIntervalP(PG_GETARG_DATUM(1))->time;
+	until = GetCurrentTimestamp() + timeout->time;
 
 	SPI_connect();
 	unidesk_check_task_access(task_id, UNIDESK_VIEWER);
@@ -233,6 +233,11 @@ unidesk_tick(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the mock clock is off"),
 				 errhint("Set unidesk.mock_clock = on and restart the server; tests only.")));
+	if (!PG_ARGISNULL(0) && TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the mock clock cannot be infinite"),
+				 errhint("Give a time, or NULL for the real clock.")));
 	unidesk_shared_set_mock_now(PG_ARGISNULL(0) ? 0 : PG_GETARG_TIMESTAMPTZ(0));
 	if (!unidesk_shared_wait_passes(2, TICK_MS_MAX))
 		ereport(ERROR, (errmsg("the worker made no pass in %d seconds", TICK_MS_MAX / 1000)));

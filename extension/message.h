@@ -9,6 +9,7 @@
 
 #include "unidesk.h"
 
+#include "fmgr.h"
 #include "nodes/execnodes.h"
 
 #include "common/protocol.h"
@@ -78,5 +79,19 @@ extern void unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *me
 
 /* count consecutive log messages of one attempt. */
 extern void unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int count);
+
+/* Elements of an array that a bridge may send at once. */
+#define UNIDESK_BATCH_MAX 100000
+
+/*
+ * First in each function that the bridge calls: raises for a NULL argument
+ * and in a transaction that cannot write.
+ */
+extern void unidesk_bridge_begin(FunctionCallInfo fcinfo, const char *function);
+
+/* Elements of array argument n; raises unless it is a list.  nulls NULL: none
+ * may be NULL. */
+extern int	unidesk_bridge_array(FunctionCallInfo fcinfo, int n, const char *function, Datum **values, bool **nulls);
+extern void unidesk_bridge_same_length(int count, int other, const char *function);
 
 #endif							/* UNIDESK_MESSAGE_H */

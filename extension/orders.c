@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "utils/array.h"
 
 #include "orders.h"
 #include "shared.h"
@@ -127,18 +126,15 @@ unidesk_send_unwanted(ReturnSetInfo *result, const UnideskMessage *to, int64 ses
  * their revision.  False when only a scan can tell.
  */
 static bool
-recent_tasks(int32 bridge_id, int64 cursor, ArrayType *revisions, Datum **tasks, int *count)
+recent_tasks(int32 bridge_id, int64 cursor, const Datum *revs, int rev_count, Datum **tasks, int *count)
 {
 	int64	   *ids = palloc(sizeof(int64) * RECENT_MAX * 2);
-	Datum	   *revs;
-	int			rev_count;
 	int64		oldest = PG_INT64_MAX;
 	int			fresh = 0;
 
 	*count = unidesk_recent_find(bridge_id, cursor, ids, RECENT_MAX);
 	if (*count < 0)
 		return false;
-	deconstruct_array(revisions, INT8OID, 8, true, TYPALIGN_DOUBLE, &revs, NULL, &rev_count);
 	for (int i = 0; i < rev_count; i++)
 		oldest = Min(oldest, DatumGetInt64(revs[i]));
 	if (rev_count > 0)
@@ -168,12 +164,21 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	UnideskArgs args = {0};
 	UnideskOut	cursor = {0};
-	int32		bridge_id = PG_GETARG_INT32(0);
-	int64		newest = PG_GETARG_INT64(1);
+	int32		bridge_id;
+	int64		newest;
 	int64		sent = 0;
+	Datum	   *sessions;
+	Datum	   *revs;
+	int			rev_count;
 	int64		settled;
 	Datum	   *tasks;
 	int			count;
+
+	unidesk_bridge_begin(fcinfo, "pull");
+	rev_count = unidesk_bridge_array(fcinfo, 3, "pull", &revs, NULL);
+	unidesk_bridge_same_length(unidesk_bridge_array(fcinfo, 2, "pull", &sessions, NULL), rev_count, "pull");
+	bridge_id = PG_GETARG_INT32(0);
+	newest = PG_GETARG_INT64(1);
 
 	/* Before the snapshot: an order made after it brings a new wake-up. */
 	unidesk_bridge_pulled(bridge_id);
@@ -191,7 +196,7 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	unidesk_arg_int64(&args, newest);
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(2));
 	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(3));
-	if (!recent_tasks(bridge_id, newest, PG_GETARG_ARRAYTYPE_P(3), &tasks, &count))
+	if (!recent_tasks(bridge_id, newest, revs, rev_count, &tasks, &count))
 	{
 		/* One snapshot shows whole commits: here what is seen counts too. */
 		unidesk_execute(&scan_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " ORDER BY l.order_no", &args);

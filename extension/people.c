@@ -11,6 +11,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "libpq/crypt.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -77,8 +78,8 @@ unidesk_caller_account(void)
 	if (!unidesk_me_is_admin())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" is not a user of UniDesk", role),
-				 errhint("Ask an administrator for SELECT unidesk.create_user('%s').", role)));
+				 errmsg("role \"%s\" is not a user of UniDesk", unidesk_shown(role)),
+				 errhint("Ask an administrator for a user of your own: SELECT unidesk.create_user(name).")));
 	unidesk_execute(&add_plan,
 					"INSERT INTO unidesk_data.account (role_name) VALUES ($1::name)"
 					" ON CONFLICT (role_name) DO UPDATE SET role_name = excluded.role_name RETURNING id", &args);
@@ -118,7 +119,7 @@ unidesk_project_for(const char *name, UnideskMembership least)
 	if (SPI_processed == 0 || (held == 0 && !admin))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("project \"%s\" does not exist", name),
+				 errmsg("project \"%s\" does not exist", unidesk_shown(name)),
 				 errhint("SELECT name FROM unidesk.projects shows yours.")));
 	if (!admin)
 		check_membership(held, least, psprintf("project \"%s\"", name));
@@ -153,13 +154,14 @@ PG_FUNCTION_INFO_V1(unidesk_create_login);
  * unidesk._create_login(name, password, admin): CREATE ROLE ... LOGIN.  The
  * owner has no right to make roles, on purpose: on PostgreSQL 15 CREATEROLE
  * is nearly superuser.  So this one statement, its parts quoted, runs as the
- * bootstrap superuser, for administrators only.
+ * bootstrap superuser, for administrators only.  It carries a verifier and not
+ * the password: an error shows its text.
  */
 Datum
 unidesk_create_login(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *password = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *verifier = encrypt_password(PASSWORD_TYPE_SCRAM_SHA_256, name, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	bool		admin = PG_GETARG_BOOL(2);
 	Oid			saved_user;
 	int			saved_context;
@@ -175,7 +177,7 @@ unidesk_create_login(PG_FUNCTION_ARGS)
 	/* An ERROR below ends the transaction, which restores the user as well. */
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_execute(psprintf("CREATE ROLE %s LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %s IN ROLE %s",
-						 role, quote_literal_cstr(password), admin ? ADMIN_ROLE : "unidesk_user"), false, 0);
+						 role, quote_literal_cstr(verifier), admin ? ADMIN_ROLE : "unidesk_user"), false, 0);
 	SPI_execute(psprintf("GRANT %s TO " UNIDESK_BRIDGE_ROLE, role), false, 0);
 	SPI_execute(psprintf("ALTER ROLE %s SET idle_in_transaction_session_timeout = '30s'", role), false, 0);
 	SetUserIdAndSecContext(saved_user, saved_context);

@@ -11,13 +11,11 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/tuplestore.h"
 
 #include "message.h"
 
-#define BATCH_MAX 10000
 #define COMPLAINTS_EVERY_MS 1000
 
 void
@@ -177,34 +175,14 @@ typedef struct Batch
 static void
 read_batch(FunctionCallInfo fcinfo, Batch *batch)
 {
-	static const Oid types[13] = {INT4OID, INT4OID, BYTEAOID, INT8OID, INT2OID, INT2OID, INT2OID,
-	INT8OID, INT8OID, INT4OID, INT8OID, INT8OID, BYTEAOID};
-
 	for (int i = 0; i < 13; i++)
 	{
-		ArrayType  *array = PG_ARGISNULL(i + 1) ? NULL : PG_GETARG_ARRAYTYPE_P(i + 1);
-		Oid			type = types[i];
-		bool	   *nulls;
-		int			count;
+		int			count = unidesk_bridge_array(fcinfo, i + 1, "receive", &batch->columns[i],
+												 i == 2 ? &batch->token_nulls : NULL);
 
-		if (array == NULL || ARR_ELEMTYPE(array) != type || ARR_NDIM(array) > 1 ||
-			(i != 2 && array_contains_nulls(array)))
-			ereport(ERROR,
-					(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-					 errmsg("argument %d of unidesk_bridge.receive is not a one-dimensional array without NULL", i + 2)));
-		deconstruct_array(array, type,
-						  type == INT2OID ? 2 : type == INT4OID ? 4 : type == INT8OID ? 8 : -1,
-						  type != BYTEAOID,
-						  type == INT2OID ? TYPALIGN_SHORT : type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT,
-						  &batch->columns[i], &nulls, &count);
 		if (i == 0)
 			batch->count = count;
-		if (i == 2)
-			batch->token_nulls = nulls;
-		if (count != batch->count || count > BATCH_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-					 errmsg("the arrays of unidesk_bridge.receive differ in length or exceed %d", BATCH_MAX)));
+		unidesk_bridge_same_length(batch->count, count, "receive");
 	}
 }
 
@@ -295,6 +273,7 @@ unidesk_bridge_receive(PG_FUNCTION_ARGS)
 	UnideskMessage *messages;
 	HTAB	   *sessions;
 
+	unidesk_bridge_begin(fcinfo, "receive");
 	read_batch(fcinfo, &batch);
 	InitMaterializedSRF(fcinfo, 0);
 	if (batch.count == 0)

@@ -63,10 +63,17 @@ check_range(int64 value, int64 min, int64 max, const char *what)
 static bool
 has_control_or_space(const char *text)
 {
+	return strchr(text, ' ') != NULL || !unidesk_is_plain(text);
+}
+
+/* What a URL may consist of; the rest is percent-encoded in it. */
+static bool
+is_visible_ascii(const char *text)
+{
 	for (const unsigned char *c = (const unsigned char *) text; *c != '\0'; c++)
-		if (*c <= ' ' || *c == 0x7f)
-			return true;
-	return false;
+		if (*c <= ' ' || *c >= 0x7f)
+			return false;
+	return true;
 }
 
 /* Whether a node may dial it is the node's to decide; this is who we trust. */
@@ -114,11 +121,11 @@ check_url(const char *url, const char *what)
 				 errmsg("%s contains a user name or password", what),
 				 errhint("Remove everything up to the @ from the URL; it would be visible to all members.")));
 	if (host_end == host || *host_end != '/' || host_end[1] == '\0' ||
-		strlen(url) > URL_BYTES_MAX || has_control_or_space(url) || strpbrk(url, "?#\\") != NULL)
+		strlen(url) > URL_BYTES_MAX || !is_visible_ascii(url) || strpbrk(url, "?#\\") != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not the URL of a repository", what),
-				 errhint("Write https://host/path/to/repository.git: no spaces, no query, at most %d bytes.", URL_BYTES_MAX)));
+				 errhint("Write https://host/path/to/repository.git: ASCII without spaces, no query, at most %d bytes.", URL_BYTES_MAX)));
 	check_git_host(host, host_end - host, url[4] == 's', what);
 }
 
@@ -165,9 +172,7 @@ check_dockerfile(const char *path)
 			(length == 2 && part[0] == '.' && part[1] == '.');
 		part = part[length] == '/' ? part + length + 1 : NULL;
 	}
-	for (const unsigned char *c = (const unsigned char *) path; *c != '\0'; c++)
-		bad |= *c < ' ' || *c == 0x7f;
-	if (bad)
+	if (bad || !unidesk_is_plain(path))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dockerfile_path is not a path inside the repository"),
@@ -288,22 +293,61 @@ check_environment(Jsonb *environment)
 	}
 }
 
+/* Bytes of a string in JSON as PostgreSQL writes it. */
+static int64
+json_bytes(const char *text, int length)
+{
+	int64		bytes = length + strlen("\"\", ");
+
+	for (int i = 0; i < length; i++)
+	{
+		unsigned char c = text[i];
+
+		if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t')
+			bytes++;
+		else if (c < ' ')
+			bytes += strlen("\\u0000") - 1;
+	}
+	return bytes;
+}
+
+static int64
+environment_bytes(Jsonb *environment)
+{
+	JsonbIterator *iterator;
+	JsonbValue	v;
+	JsonbIteratorToken token;
+	int64		bytes = 0;
+
+	if (environment == NULL)
+		return 0;
+	iterator = JsonbIteratorInit(&environment->root);
+	while ((token = JsonbIteratorNext(&iterator, &v, false)) != WJB_DONE)
+		if (token == WJB_KEY || token == WJB_VALUE)
+			bytes += json_bytes(v.val.string.val, v.val.string.len);
+	return bytes;
+}
+
+/* The order to the node is one JSON text, and a message has a size. */
 static void
 check_command(UnideskRequest *request)
 {
-	int64		bytes = 0;
+	int64		bytes;
 
 	if (!request->has_command)
 		refuse_null("command");
 	check_range(request->command_count, 0, COMMAND_WORDS_MAX, "the number of words in command");
+	bytes = environment_bytes(request->environment);
 	for (int i = 0; i < request->command_count; i++)
-		bytes += VARSIZE_ANY_EXHDR(DatumGetPointer(request->command[i]));
-	if (request->environment != NULL)
-		bytes += VARSIZE(request->environment);
+	{
+		text	   *word = (text *) DatumGetPointer(request->command[i]);
+
+		bytes += json_bytes(VARDATA_ANY(word), VARSIZE_ANY_EXHDR(word));
+	}
 	if (bytes > SPEC_BYTES_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("command and environment have %lld bytes", (long long) bytes),
+				 errmsg("command and environment have %lld bytes as JSON", (long long) bytes),
 				 errhint("At most %d bytes are allowed; put data into a repository.", SPEC_BYTES_MAX)));
 }
 
@@ -336,7 +380,7 @@ check_loss(UnideskRequest *request)
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("on_lost is unknown: \"%s\"", request->on_lost),
+				 errmsg("on_lost is unknown: \"%s\"", unidesk_shown(request->on_lost)),
 				 errhint("Give requeue, wait or fail.")));
 	if (request->grace_s < 0)
 		request->grace_s = unidesk_grace;
@@ -366,13 +410,21 @@ check_loss(UnideskRequest *request)
 int64
 unidesk_interval_seconds(Interval *span, const char *what, bool zero_allowed)
 {
-	int64		seconds;
+	/* Neither months nor days in seconds come near the end of int64. */
+	int64		seconds = ((int64) span->month * 30 + span->day) * 86400 + span->time / USECS_PER_SEC;
 
-	if (abs(span->month) > 12 * 20 || abs(span->day) > 366 * 20)
-		check_range(SPAN_S_MAX + 1, zero_allowed ? 0 : 1, SPAN_S_MAX, what);
-	seconds = (int64) span->month * 30 * 86400 + (int64) span->day * 86400 + span->time / USECS_PER_SEC;
 	check_range(seconds, zero_allowed ? 0 : 1, SPAN_S_MAX, what);
 	return seconds;
+}
+
+static void
+check_not_before(TimestampTz not_before)
+{
+	if (TIMESTAMP_NOT_FINITE(not_before) || not_before > GetCurrentTimestamp() + SPAN_S_MAX * USECS_PER_SEC)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("not_before is infinite or more than 10 years away"),
+				 errhint("Give the earliest time to start, or leave it out.")));
 }
 
 static void
@@ -458,11 +510,13 @@ unidesk_request_check(UnideskRequest *request)
 	check_command(request);
 	check_amounts(request);
 	check_loss(request);
+	check_not_before(request->not_before);
 	if (request->idempotency_key != NULL &&
-		(request->idempotency_key[0] == '\0' || strlen(request->idempotency_key) > KEY_BYTES_MAX))
+		(request->idempotency_key[0] == '\0' || strlen(request->idempotency_key) > KEY_BYTES_MAX ||
+		 !unidesk_is_plain(request->idempotency_key)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("idempotency_key is empty or longer than %d bytes", KEY_BYTES_MAX),
+				 errmsg("idempotency_key is empty, longer than %d bytes, or has control characters", KEY_BYTES_MAX),
 				 errhint("Use a UUID, or leave it out.")));
 	hash_request(request);
 

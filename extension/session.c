@@ -26,6 +26,7 @@
 #include "transition.h"
 
 #define BODY_BYTES_MAX (256 * 1024)
+#define DEPTH_MAX 32
 
 /* What the node's row said before. */
 typedef struct NodeRow
@@ -413,6 +414,32 @@ admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 }
 
 /*
+ * Do objects and arrays nest deeper than anybody needs?  Facts of a node are
+ * stored, and whatever reads them later may recurse.
+ */
+static bool
+is_too_deep(const char *body, int length)
+{
+	bool		in_string = false;
+	int			depth = 0;
+
+	for (int i = 0; i < length; i++)
+	{
+		if (in_string && body[i] == '\\')
+			i++;
+		else if (body[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && (body[i] == '{' || body[i] == '['))
+			depth++;
+		else if (!in_string && (body[i] == '}' || body[i] == ']'))
+			depth--;
+		if (depth > DEPTH_MAX)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Run something that may raise for bad data; true when it did not.  Only
  * errors of class 22 (data exception) and 54 (too much of it) are the
  * sender's fault.  What it sent stays out of the log: PostgreSQL's messages
@@ -427,7 +454,8 @@ guarded(ReturnSetInfo *result, const UnideskMessage *message,
 	volatile bool fine = true;
 
 	if (message->body_bytes > BODY_BYTES_MAX ||
-		!pg_verify_mbstr(PG_UTF8, message->body, message->body_bytes, true))
+		!pg_verify_mbstr(PG_UTF8, message->body, message->body_bytes, true) ||
+		is_too_deep(message->body, message->body_bytes))
 		return false;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);

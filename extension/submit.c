@@ -8,6 +8,8 @@
  */
 #include "unidesk.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -26,6 +28,8 @@
 #include "shared.h"
 
 #define BULK_MAX 100000
+/* Whole numbers up to here are exact as a double; nothing needs more. */
+#define INTEGER_FIELD_MAX ((double) ((int64) 1 << 53))
 
 /* The id of an equal spec, or of a new one. */
 static int64
@@ -96,7 +100,7 @@ take_idempotency_key(UnideskRequest *request, int32 project_id, int64 task_id)
 	if (memcmp(hash->data, request->body_hash.data, UUID_LEN) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("idempotency_key \"%s\" was used for a different task", request->idempotency_key),
+				 errmsg("idempotency_key \"%s\" was used for a different task", unidesk_shown(request->idempotency_key)),
 				 errdetail("It names task %lld.", (long long) found),
 				 errhint("Use a new key for a new task.")));
 	return found;
@@ -210,6 +214,13 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 	unidesk_note_tasks(fresh_ids[0], fresh_ids[fresh_count - 1]);
 }
 
+/* A number that may be far beyond what a double holds: infinity then. */
+static double
+number_as_double(Numeric number)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(number)));
+}
+
 static char *
 text_argument(FunctionCallInfo fcinfo, int n)
 {
@@ -246,6 +257,7 @@ unidesk_submit_task(PG_FUNCTION_ARGS)
 	UnideskRequest request;
 	int64		id;
 
+	PreventCommandIfReadOnly("unidesk.submit_task()");
 	unidesk_request_init(&request);
 	request.project = text_argument(fcinfo, 0);
 	request.code_repo_url = text_argument(fcinfo, 1);
@@ -256,7 +268,7 @@ unidesk_submit_task(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(6))
 		take_command(&request, PG_GETARG_ARRAYTYPE_P(6));
 	if (!PG_ARGISNULL(7))
-		request.cpus = DatumGetFloat8(DirectFunctionCall1(numeric_float8, PG_GETARG_DATUM(7)));
+		request.cpus = number_as_double(PG_GETARG_NUMERIC(7));
 	if (!PG_ARGISNULL(8))
 		request.memory = PG_GETARG_INT64(8);
 	if (!PG_ARGISNULL(9))
@@ -294,7 +306,7 @@ refuse_field(const char *field, const char *wanted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("field \"%s\" is not %s", field, wanted),
+			 errmsg("field \"%s\" is not %s", unidesk_shown(field), wanted),
 			 errhint("The fields are the arguments of unidesk.submit_task; see \\df+ unidesk.submit_task.")));
 }
 
@@ -309,9 +321,41 @@ field_text(const char *field, JsonbValue *value)
 static int64
 field_integer(const char *field, JsonbValue *value)
 {
+	double		approximate;
+
 	if (value->type != jbvNumeric)
 		refuse_field(field, "a number");
+	approximate = number_as_double(value->val.numeric);
+	if (fabs(approximate) > INTEGER_FIELD_MAX || approximate != rint(approximate))
+		refuse_field(field, "a whole number in range");
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+/*
+ * Text to a value by the type's input function, which says what it dislikes
+ * about it but not where it stands.
+ */
+static Datum
+field_parsed(const char *field, JsonbValue *value, PGFunction input, const char *wanted)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *text = field_text(field, value);
+	Datum		parsed = 0;
+
+	PG_TRY();
+	{
+		parsed = DirectFunctionCall3(input, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		refuse_field(field, wanted);
+	}
+	PG_END_TRY();
+	return parsed;
 }
 
 /* Seconds as a number, or an interval as a string. */
@@ -321,9 +365,7 @@ field_span(const char *field, JsonbValue *value, bool zero_allowed)
 	Interval	span = {0};
 
 	if (value->type == jbvString)
-		return unidesk_interval_seconds(DatumGetIntervalP(DirectFunctionCall3(interval_in,
-																			  CStringGetDatum(field_text(field, value)),
-																			  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))),
+		return unidesk_interval_seconds(DatumGetIntervalP(field_parsed(field, value, interval_in, "an interval")),
 										field, zero_allowed);
 	/* Bounded before it is multiplied; what is out of range stays so. */
 	span.time = Max(Min(field_integer(field, value), (int64) 1 << 40), -1) * USECS_PER_SEC;
@@ -378,7 +420,7 @@ take_json_field(UnideskRequest *r, const char *field, JsonbValue *value)
 	{
 		if (value->type != jbvNumeric)
 			refuse_field(field, "a number");
-		r->cpus = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+		r->cpus = number_as_double(value->val.numeric);
 	}
 	else if (strcmp(field, "memory") == 0)
 		r->memory = field_integer(field, value);
@@ -413,9 +455,7 @@ take_json_field(UnideskRequest *r, const char *field, JsonbValue *value)
 		r->hold = value->val.boolean;
 	}
 	else if (strcmp(field, "not_before") == 0)
-		r->not_before = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																CStringGetDatum(field_text(field, value)),
-																ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		r->not_before = DatumGetTimestampTz(field_parsed(field, value, timestamptz_in, "a time"));
 	else
 		refuse_field(field, "known");
 }
@@ -463,6 +503,7 @@ unidesk_submit_tasks(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tasks is missing"),
 				 errhint("Give an array of objects with the arguments of unidesk.submit_task as fields.")));
+	PreventCommandIfReadOnly("unidesk.submit_tasks()");
 	tasks = PG_GETARG_JSONB_P(0);
 	if (!JB_ROOT_IS_ARRAY(tasks) || JB_ROOT_IS_SCALAR(tasks) || JB_ROOT_COUNT(tasks) > BULK_MAX)
 		ereport(ERROR,

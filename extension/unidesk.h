@@ -128,6 +128,13 @@ typedef struct UnideskActor
 	int32		id;
 } UnideskActor;
 
+/*
+ * Text from outside (valid UTF-8).  Plain: without control characters and
+ * marks of direction.  Shown: for a message; those replaced by "?", and cut.
+ */
+extern bool unidesk_is_plain(const char *text);
+extern char *unidesk_shown(const char *text);
+
 extern const char *unidesk_task_state_name(int state);
 extern const char *unidesk_node_status_name(int status);
 

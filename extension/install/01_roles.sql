@@ -1,6 +1,6 @@
 -- Roles and schemas.  Roles outlive the extension, so a second install finds
--- them; everything else is made without IF NOT EXISTS or OR REPLACE, because
--- either would adopt an object that somebody prepared.
+-- them, and looks at them first; everything else is made without IF NOT EXISTS
+-- or OR REPLACE, because either would adopt an object that somebody prepared.
 
 \echo Use "CREATE EXTENSION unidesk" to load this file. \quit
 
@@ -34,6 +34,48 @@ BEGIN
 	ALTER ROLE unidesk_bridge SET statement_timeout = '30s';
 	ALTER ROLE unidesk_bridge SET lock_timeout = '5s';
 	ALTER ROLE unidesk_bridge SET idle_in_transaction_session_timeout = '30s';
+END
+$$;
+
+-- Whoever is a member of the owner, or may become more than it is, would own
+-- all that follows.  A role that was made for this is none of that.
+DO $$
+DECLARE
+	bad name;
+BEGIN
+	SELECT rolname INTO bad FROM pg_catalog.pg_roles
+		WHERE rolname IN ('unidesk_owner', 'unidesk_admin', 'unidesk_user', 'unidesk_bridge')
+			AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication
+				OR (rolname = 'unidesk_owner' AND (rolcanlogin
+					OR EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = pg_roles.oid)))
+				OR (rolname IN ('unidesk_owner', 'unidesk_user')
+					AND EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = pg_roles.oid)));
+	IF bad IS NOT NULL THEN
+		RAISE EXCEPTION 'role "%" exists and may do more than it should', bad
+			USING ERRCODE = 'invalid_object_definition',
+				HINT = 'DROP it, or take from it the right to log in and all attributes and memberships; then CREATE EXTENSION again.';
+	END IF;
+END
+$$;
+
+-- CREATE EXTENSION takes a schema that is there; a restore makes it first.
+DO $$
+DECLARE
+	schema_oid oid := 'unidesk'::pg_catalog.regnamespace;
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+			AND d.refobjid = schema_oid AND d.classid <> 'pg_catalog.pg_extension'::pg_catalog.regclass) THEN
+		RAISE EXCEPTION 'schema "unidesk" exists and is not empty'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				HINT = 'What is in it would become part of the extension. Look at who made it, DROP SCHEMA unidesk CASCADE, and CREATE EXTENSION again.';
+	END IF;
+	IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner WHERE n.oid = schema_oid
+			AND (NOT (r.rolsuper OR r.rolname = 'unidesk_owner')
+				OR EXISTS (SELECT FROM pg_catalog.aclexplode(n.nspacl) a WHERE a.grantee <> n.nspowner))) THEN
+		RAISE EXCEPTION 'schema "unidesk" exists, and others have rights on it'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				HINT = 'Look at who made it, DROP SCHEMA unidesk, and CREATE EXTENSION again.';
+	END IF;
 END
 $$;
 

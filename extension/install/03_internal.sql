@@ -63,6 +63,10 @@ CREATE FUNCTION unidesk._labels_canonical(labels jsonb) RETURNS text
 	LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_labels_text';
 COMMENT ON FUNCTION unidesk._labels_canonical(jsonb) IS 'Labels as rows store them: sorted key=value lines. Raises for labels that cannot be used.';
 
+CREATE FUNCTION unidesk._shown(given text) RETURNS text
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_shown_text';
+COMMENT ON FUNCTION unidesk._shown(text) IS 'What somebody gave as a name, for a message: without control characters, and cut.';
+
 CREATE FUNCTION unidesk._last_seen(node integer) RETURNS timestamptz
 	LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_last_seen';
 COMMENT ON FUNCTION unidesk._last_seen(integer) IS 'Last beat of a node in shared memory; NULL when there was none since the server''s start.';

@@ -66,6 +66,10 @@ DECLARE
 BEGIN
 	PERFORM unidesk._require_admin('create users');
 	PERFORM unidesk._check_name('name', name);
+	IF name ~ '^(pg_|unidesk_)' OR name IN ('public', 'none') THEN
+		RAISE EXCEPTION 'name "%" is reserved', name
+			USING ERRCODE = 'reserved_name', HINT = 'Choose one that does not begin with pg_ or unidesk_, and is not public or none.';
+	END IF;
 	IF EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
 		RAISE EXCEPTION 'role "%" exists already', name
 			USING ERRCODE = 'duplicate_object', HINT = 'Choose another name, or use the role that is there.';
@@ -108,13 +112,13 @@ BEGIN
 			USING ERRCODE = 'null_value_not_allowed', HINT = 'For example SELECT unidesk.add_member(''demo'', ''ada'', ''member'').';
 	END IF;
 	IF role NOT IN ('viewer', 'member', 'manager') THEN
-		RAISE EXCEPTION 'role "%" is unknown', role
+		RAISE EXCEPTION 'role "%" is unknown', unidesk._shown(role)
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give viewer, member or manager.';
 	END IF;
 	SELECT p.id INTO target FROM unidesk_data.project p
 		WHERE p.name = add_member.project AND (unidesk.is_admin() OR p.id = ANY (unidesk.my_projects()));
 	IF target IS NULL THEN
-		RAISE EXCEPTION 'project "%" does not exist', project
+		RAISE EXCEPTION 'project "%" does not exist', unidesk._shown(project)
 			USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM unidesk.projects shows yours.';
 	END IF;
 	IF NOT unidesk.is_admin() AND NOT EXISTS (SELECT FROM unidesk_data.member m
@@ -124,7 +128,7 @@ BEGIN
 	END IF;
 	SELECT a.id INTO person FROM unidesk_data.account a WHERE a.role_name = "user";
 	IF person IS NULL THEN
-		RAISE EXCEPTION 'user "%" does not exist', "user"
+		RAISE EXCEPTION 'user "%" does not exist', unidesk._shown("user")
 			USING ERRCODE = 'undefined_object', HINT = 'An administrator creates users with SELECT unidesk.create_user(name).';
 	END IF;
 	INSERT INTO unidesk_data.member AS m (project_id, account_id, role) VALUES (target, person, add_member.role)
@@ -144,7 +148,7 @@ BEGIN
 	PERFORM unidesk._require_admin('create nodes');
 	PERFORM unidesk._check_name('name', name);
 	IF cpus = 'NaN' OR cpus NOT BETWEEN 0.01 AND 100000 THEN
-		RAISE EXCEPTION 'cpus is out of range: %', cpus
+		RAISE EXCEPTION 'cpus is out of range: %', unidesk._shown(cpus::text)
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number of CPUs from 0.01 to 100000, or NULL for what the node brings.';
 	END IF;
 	IF memory NOT BETWEEN 16777216 AND 1125899906842624 THEN

@@ -28,13 +28,13 @@ COMMENT ON VIEW unidesk.nodes IS
 	'Nodes: status (registered, online, offline, invalid, retired), whether they take work, last contact, what they have and how much of it is allocated.';
 
 CREATE FUNCTION unidesk_data._stages(stage_ms integer[]) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-	SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('fetch', stage_ms[1], 'build', stage_ms[2], 'stage_in', stage_ms[3], 'run', stage_ms[4]))
-$$;
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN jsonb_strip_nulls(jsonb_build_object('fetch', stage_ms[1], 'build', stage_ms[2], 'stage_in', stage_ms[3], 'run', stage_ms[4]));
 COMMENT ON FUNCTION unidesk_data._stages(integer[]) IS 'Milliseconds of each stage by name.';
 
 CREATE FUNCTION unidesk_data._image_text(image_id bytea) RETURNS text
-	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT 'sha256:' || pg_catalog.encode(image_id, 'hex') $$;
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN 'sha256:' || encode(image_id, 'hex');
 COMMENT ON FUNCTION unidesk_data._image_text(bytea) IS 'An image id as Docker writes it.';
 
 CREATE VIEW unidesk.tasks WITH (security_invoker) AS

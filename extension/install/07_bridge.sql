@@ -15,7 +15,7 @@ CREATE FUNCTION unidesk_bridge.register(name text, pid integer) RETURNS integer
 COMMENT ON FUNCTION unidesk_bridge.register(text, integer) IS 'Open a bridge''s instance, or find it again; ends older instances of the same name.';
 
 CREATE FUNCTION unidesk_bridge.beat(bridge integer, queue_age_ms integer) RETURNS void
-	LANGUAGE C VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_beat';
 COMMENT ON FUNCTION unidesk_bridge.beat(integer, integer) IS 'The instance lives; age of its oldest queued message in milliseconds.';
 
@@ -33,16 +33,16 @@ COMMENT ON FUNCTION unidesk_bridge.receive(integer, integer[], integer[], bytea[
 	bigint[], bigint[], integer[], bigint[], bigint[], bytea[]) IS 'Take a batch of messages from agents; returns what to do.';
 
 CREATE FUNCTION unidesk_bridge.pull(bridge integer, cursor bigint, session bigint[], rev bigint[]) RETURNS SETOF unidesk_bridge.message
-	LANGUAGE C VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_pull';
 COMMENT ON FUNCTION unidesk_bridge.pull(integer, bigint, bigint[], bigint[]) IS 'Orders for this bridge''s sessions that are newer than the cursor, or than rev for a newly opened session.';
 
 CREATE FUNCTION unidesk_bridge.close_session(bridge integer, session bigint[]) RETURNS void
-	LANGUAGE C VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_close_session';
 COMMENT ON FUNCTION unidesk_bridge.close_session(integer, bigint[]) IS 'These connections are gone.';
 
 CREATE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS void
-	LANGUAGE C VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_deregister';
 COMMENT ON FUNCTION unidesk_bridge.deregister(integer) IS 'The instance ends; its sessions end with it.';

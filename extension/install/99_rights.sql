@@ -28,8 +28,6 @@ BEGIN
 END
 $$;
 GRANT EXECUTE ON FUNCTION unidesk_data._stages(integer[]), unidesk_data._image_text(bytea) TO unidesk_user;
-GRANT EXECUTE ON FUNCTION unidesk.worker_alive() TO PUBLIC;
-GRANT USAGE ON SCHEMA unidesk TO PUBLIC;
 
 GRANT USAGE ON SCHEMA unidesk_bridge TO unidesk_bridge;
 GRANT USAGE ON TYPE unidesk_bridge.message TO unidesk_bridge;
