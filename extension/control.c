@@ -83,7 +83,7 @@ check_can_wait(int64 task_id)
 {
 	bool		own = false;
 
-	if (task_state(task_id, &own) == 0)
+	if (UNIDESK_TASK_IS_TERMINAL(task_state(task_id, &own)))
 		return;
 	if (own)
 		ereport(ERROR,

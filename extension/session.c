@@ -383,6 +383,17 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	unidesk_note_node(message->node_id);
 }
 
+/* Orders for a session of a bridge that is over would reach nobody. */
+static bool
+bridge_lives(int32 bridge_id)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, bridge_id);
+	return unidesk_execute(&plan, "SELECT FROM unidesk_data.bridge WHERE id = $1 AND ended_at IS NULL", &args) == 1;
+}
+
 /* Guarded: check who comes and what it brings, and write that down. */
 static void
 admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
@@ -393,7 +404,9 @@ admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 	if (!lock_node(result, message, &arrival->node))
 		return;
 	parse_hello(message, hello);
-	if (hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION)
+	if (!bridge_lives(arrival->bridge_id))
+		unidesk_out_close(result, message, UD_CLOSE_OVERLOADED, "this bridge is over, come again");
+	else if (hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION)
 		unidesk_out_close(result, message, UD_CLOSE_VERSION, "this server speaks version 1 of the protocol");
 	else if (hello->boot_id == NULL || hello->engine_id == NULL)
 		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello lacks boot_id or engine_id");

@@ -136,11 +136,14 @@ CREATE FUNCTION unidesk_data._grant_gpus(for_node integer, reported jsonb) RETUR
 DECLARE
 	gpu record;
 BEGIN
+	IF EXISTS (SELECT FROM jsonb_to_recordset(reported) AS r (uuid text) WHERE r.uuid !~ '^[A-Za-z0-9._:/-]{1,200}$') THEN
+		RAISE EXCEPTION 'a GPU has no usable name' USING ERRCODE = 'data_exception';
+	END IF;
 	-- A GPU that is gone stays while an attempt holds it.
 	DELETE FROM unidesk_data.gpu g WHERE g.node_id = for_node AND g.holder_task IS NULL
 		AND NOT EXISTS (SELECT FROM jsonb_to_recordset(reported) AS r (uuid text) WHERE r.uuid = g.uuid);
 	FOR gpu IN
-		SELECT DISTINCT ON (r.uuid) left(r.uuid, 200) AS uuid, r.memory, left(r.model, 200) AS model
+		SELECT DISTINCT ON (r.uuid) r.uuid, r.memory, left(r.model, 200) AS model
 		FROM jsonb_to_recordset(reported) AS r (uuid text, memory bigint, model text) WHERE r.uuid IS NOT NULL
 	LOOP
 		INSERT INTO unidesk_data.gpu (node_id, index, uuid, memory, model)

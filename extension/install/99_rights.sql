@@ -21,7 +21,7 @@ DECLARE
 BEGIN
 	-- The names without an underscore are for people, and the views need the _names.
 	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'unidesk'::regnamespace
-		AND (p.proname !~ '^_' OR p.proname ~ '^_(.*_name|transitions|last_seen|lossy_text|steps)$')
+		AND (p.proname !~ '^_' OR p.proname ~ '^_((task_state|attempt_state|node_status|scheduling|phase|stream|reason)_name|transitions|last_seen|lossy_text|steps)$')
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO unidesk_user', f);
 	END LOOP;

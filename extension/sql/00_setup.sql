@@ -88,3 +88,39 @@ CREATE FUNCTION test.forget_unended() RETURNS void LANGUAGE sql AS $$
 $$;
 
 SELECT unidesk.create_project('demo');
+
+-- What a statement answers: state|message|hint, or that it was fine.
+CREATE FUNCTION test.bad(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'fine';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	IF length(SQLERRM) > 300 THEN
+		RETURN format('%s|a message of %s characters', SQLSTATE, length(SQLERRM));
+	END IF;
+	RETURN format('%s|%s|%s', SQLSTATE, SQLERRM, hint);
+END
+$$;
+
+-- A hash of every row there is, but of what time alone changes.
+CREATE FUNCTION test.state() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	name regclass;
+	rows text;
+	state text := '';
+BEGIN
+	FOR name IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'unidesk_data'::regnamespace AND c.relkind IN ('r', 'p')
+		AND NOT c.relispartition AND c.relname <> 'node_live' ORDER BY c.relname
+	LOOP
+		EXECUTE format('SELECT md5(string_agg(t::text, '','' ORDER BY t::text)) FROM %s t', name) INTO rows;
+		state := state || coalesce(rows, '-');
+	END LOOP;
+	RETURN md5(state || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles));
+END
+$$;
+-- JSON that deep.
+CREATE FUNCTION test.deep(depth int) RETURNS jsonb LANGUAGE sql AS $$ SELECT (repeat('{"a":', depth) || '1' || repeat('}', depth))::jsonb $$;
+GRANT USAGE ON SCHEMA test TO PUBLIC;

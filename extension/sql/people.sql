@@ -42,8 +42,7 @@ SELECT (SELECT count(*) FROM unidesk.task_events) AS events, (SELECT count(*) FR
 	(SELECT count(*) FROM unidesk_data.task) AS base_task, (SELECT count(*) FROM unidesk_data.live) AS base_live, (SELECT count(*) FROM unidesk_data.spec) AS base_spec,
 	(SELECT count(*) FROM unidesk_data.log_chunk) AS base_log;
 SELECT count(*) AS log FROM unidesk.task_log(1);
-SELECT unidesk.cancel_task(:task);
-SELECT unidesk.wait_task(:task, '0');
+SELECT replace(test.bad(format('SELECT unidesk.cancel_task(%s)', :task)), :'task', 'N') AS cancel, replace(test.bad(format('SELECT unidesk.wait_task(%s, ''0'')', :task)), :'task', 'N') AS wait;
 SELECT unidesk.submit_task('alpha', 'https://git.example/code.git', repeat('a', 40), 'https://git.example/env.git', repeat('b', 40), 'Dockerfile', '{}');
 -- ... and can neither write tables, read tokens, nor call what is the bridge's.
 INSERT INTO unidesk_data.member VALUES (1, 1, 'manager');
@@ -70,7 +69,7 @@ RESET SESSION AUTHORIZATION;
 
 -- An administrator sees all.
 SET SESSION AUTHORIZATION root;
-SELECT count(DISTINCT project) AS projects FROM unidesk.tasks;
+SELECT count(DISTINCT project) AS projects FROM unidesk.tasks WHERE project IN ('alpha', 'demo');
 SELECT unidesk.cancel_task(:task);
 RESET SESSION AUTHORIZATION;
 -- SET ROLE in psql changes nothing about who is calling.
