@@ -65,6 +65,7 @@
 	X(NODE_EXCLUDED, 542, "node.excluded", 0, 0) \
 	X(DEP_NOT_MET, 600, "dep.not_met", 0, 0) \
 	X(POLICY_NOT_BEFORE, 620, "policy.not_before", 0, 0) \
+	X(POLICY_DEMANDS, 621, "policy.too_many_demands", 0, 0) \
 	X(SYS_POISONED, 700, "sys.poisoned", 0, 0)
 
 typedef enum UdReason

@@ -14,6 +14,8 @@
 #include "utils/memutils.h"
 
 #include "common/protocol.h"
+#include "common/reasons.h"
+#include "demands.h"
 #include "memory.h"
 
 #define HINTS_MAX 4096
@@ -85,8 +87,10 @@ make_memory(void)
 	unidesk_memory->tasks = make_table("unidesk tasks", sizeof(int64), sizeof(MemoryTask), 1024);
 	unidesk_memory->nodes = make_table("unidesk nodes", sizeof(int32), sizeof(MemoryNode), 256);
 	unidesk_memory->classes = make_table("unidesk classes", sizeof(PlacementClass), sizeof(MemoryClass), 256);
+	unidesk_memory->owners = make_table("unidesk owners", sizeof(int32), sizeof(MemoryOwner), 64);
 	unidesk_memory->timers = pairingheap_allocate(compare_timers, NULL);
 	dlist_init(&unidesk_memory->unordered);
+	dlist_init(&unidesk_memory->untold);
 	dlist_init(&unidesk_memory->dirty);
 	unidesk_memory->node_room = 64;
 	unidesk_memory->placement = palloc0(sizeof(PlacementNode) * unidesk_memory->node_room);
@@ -140,7 +144,7 @@ due_when_queued(const MemoryTask *task)
 {
 	TimestampTz due = 0;
 
-	if (task->class == NULL)
+	if (task->class == NULL && !task->waiting)
 		consider(&due, task->not_before, 0);
 	if (task->excluded_node != 0 && task->class != NULL && task->class->demand.excluded_node != 0)
 		consider(&due, task->queued_at, unidesk_exclude_for);
@@ -197,15 +201,22 @@ unidesk_memory_next_due(void)
 
 /* ---- queues ---- */
 
+/* NULL: the task's owner has too many. */
 static MemoryClass *
-class_for(const PlacementDemand *demand)
+class_for(MemoryTask *task, const PlacementDemand *demand)
 {
 	PlacementClass key = placement_class(demand);
-	bool		found;
-	MemoryClass *class = hash_search(unidesk_memory->classes, &key, HASH_ENTER, &found);
+	MemoryClass *class = hash_search(unidesk_memory->classes, &key, HASH_FIND, NULL);
+	MemoryOwner *owner;
 
-	if (found)
+	if (class != NULL)
 		return class;
+	owner = unidesk_demand_owner(task);
+	if (owner == NULL)
+		return NULL;
+	class = hash_search(unidesk_memory->classes, &key, HASH_ENTER, NULL);
+	class->owner = owner;
+	owner->class_count++;
 	class->context = AllocSetContextCreate(unidesk_memory->context, "unidesk class", ALLOCSET_SMALL_SIZES);
 	class->demand = *demand;
 	class->demand.labels = MemoryContextStrdup(class->context, demand->labels);
@@ -241,6 +252,7 @@ leave_queue(MemoryTask *task)
 	{
 		MemoryContext context = class->context;
 
+		class->owner->class_count--;
 		hash_search(unidesk_memory->classes, &class->key, HASH_REMOVE, NULL);
 		MemoryContextDelete(context);
 	}
@@ -257,7 +269,9 @@ enter_queue(MemoryTask *task, const char *labels)
 	demand.excluded_node = 0;
 	if (task->excluded_node != 0 && task->queued_at + unidesk_exclude_for * USECS_PER_SEC > unidesk_now())
 		demand.excluded_node = task->excluded_node;
-	task->class = class_for(&demand);
+	task->class = class_for(task, &demand);
+	if (task->class == NULL)
+		return;
 	entry.priority = task->priority;
 	entry.task_id = task->task_id;
 	entry.task = task;
@@ -364,6 +378,7 @@ static void
 detach(MemoryTask *task)
 {
 	leave_queue(task);
+	unidesk_demand_forget(task);
 	leave_node(task);
 	set_due(task, 0);
 	unidesk_memory_ordered(task);
@@ -381,7 +396,7 @@ forget(MemoryTask *task)
 #define TASK_COLUMNS \
 	"SELECT task_id, state, priority, cpus_milli, memory, gpus, labels, excluded_node, queued_at, not_before," \
 	" queue_s, prepare_s, run_s, grace_s, coalesce(lease_s, -1), attempt, incarnation, node_id, attempt_state," \
-	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at FROM unidesk_data.live"
+	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at, owner_id, reason FROM unidesk_data.live"
 
 static void
 fill_task(MemoryTask *task, uint64 row)
@@ -410,6 +425,8 @@ fill_task(MemoryTask *task, uint64 row)
 	task->placed_at = unidesk_column_time(row, 23);
 	task->started_at = unidesk_column_time(row, 24);
 	task->state_at = unidesk_column_time(row, 25);
+	task->owner_id = unidesk_column_int32(row, 26);
+	task->told = unidesk_column_int32(row, 27) == UD_REASON_POLICY_DEMANDS;
 }
 
 static void
@@ -443,6 +460,7 @@ take_row(uint64 row)
 	else if (task->state == UNIDESK_TASK_QUEUED && task->not_before <= unidesk_now())
 		enter_queue(task, unidesk_column_text(row, 7));
 	schedule(task);
+	unidesk_demand_note(task);
 }
 
 static void
@@ -485,9 +503,9 @@ unidesk_memory_read_tasks(int64 first, int64 last)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* Single tasks of a batch of hints, with one statement. */
-static void
-read_listed_tasks(Datum *ids, int count)
+/* Single tasks, with one statement. */
+void
+unidesk_memory_read_listed(Datum *ids, int count)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
@@ -648,7 +666,7 @@ apply_hints(const UnideskHint *hints, int count)
 	/* Nodes first: tasks are counted on them. */
 	if (node_count > 0)
 		read_nodes(nodes, node_count);
-	read_listed_tasks(tasks, task_count);
+	unidesk_memory_read_listed(tasks, task_count);
 	for (int i = 0; i < count; i++)
 		if (hints[i].kind == UNIDESK_HINT_TASKS && hints[i].first != hints[i].last)
 			unidesk_memory_read_tasks(hints[i].first, hints[i].last);
@@ -707,6 +725,7 @@ void
 unidesk_memory_placed(MemoryTask *task, MemoryNode *node, uint64 gpus, int attempt, TimestampTz at)
 {
 	leave_queue(task);
+	unidesk_demand_forget(task);
 	task->state = UNIDESK_TASK_ACTIVE;
 	task->attempt = attempt;
 	task->attempt_state = UD_ATTEMPT_ASSIGNED;
@@ -734,7 +753,8 @@ unidesk_memory_has_work(TimestampTz now)
 
 	return unidesk_memory == NULL || unidesk_hints_pending() || (due != 0 && due <= now) ||
 		unidesk_memory->queue_changed || unidesk_memory->capacity_changed ||
-		!dlist_is_empty(&unidesk_memory->unordered) || !dlist_is_empty(&unidesk_memory->dirty);
+		!dlist_is_empty(&unidesk_memory->unordered) || !dlist_is_empty(&unidesk_memory->dirty) ||
+		unidesk_demands_have_work();
 }
 
 int

@@ -22,11 +22,13 @@
 
 typedef struct MemoryClass MemoryClass;
 typedef struct MemoryNode MemoryNode;
+typedef struct MemoryOwner MemoryOwner;
 
 /* One row of live. */
 typedef struct MemoryTask
 {
 	int64		task_id;		/* key */
+	int32		owner_id;
 	int			state;			/* UnideskTaskState */
 	int			priority;
 	PlacementDemand demand;		/* labels owned by the class, or by the task
@@ -57,6 +59,12 @@ typedef struct MemoryTask
 	bool		returned;		/* by the statement that places, in this pass */
 	bool		listed;			/* in memory's list of unordered */
 	dlist_node	unordered;
+	bool		waiting;		/* its owner has too many demands (demands.c) */
+	dlist_node	wait;			/* in owner->waiting */
+	bool		told;			/* its row says so */
+	bool		untold;			/* in memory's list of those whose row is
+								 * wrong */
+	dlist_node	tell;
 	TimestampTz due;			/* when time alone changes something; 0: never */
 	pairingheap_node timer;
 } MemoryTask;
@@ -90,10 +98,19 @@ struct MemoryClass
 {
 	PlacementClass key;
 	PlacementDemand demand;		/* labels owned */
+	MemoryOwner *owner;			/* for whom it was made, and counts */
 	RBTree	   *queue;
 	int			count;
 	bool		closed;			/* fits nowhere until a node changes */
 	MemoryContext context;		/* holds the queue */
+};
+
+/* A person with queued tasks. */
+struct MemoryOwner
+{
+	int32		owner_id;		/* key */
+	int			class_count;
+	dlist_head	waiting;		/* MemoryTask.wait */
 };
 
 typedef struct MemoryQueueEntry
@@ -111,11 +128,14 @@ typedef struct Memory
 	HTAB	   *tasks;			/* MemoryTask */
 	HTAB	   *nodes;			/* MemoryNode */
 	HTAB	   *classes;		/* MemoryClass */
+	HTAB	   *owners;			/* MemoryOwner */
 	PlacementNode *placement;	/* by MemoryNode.index */
 	int			node_count;
 	int			node_room;
 	pairingheap *timers;		/* MemoryTask.timer, earliest first */
 	dlist_head	unordered;		/* MemoryTask: stops without an order */
+	dlist_head	untold;			/* MemoryTask: the row's reason is to be
+								 * written */
 	dlist_head	dirty;			/* MemoryNode: node_use is to be written */
 	bool		capacity_changed;	/* classes that were closed may fit now */
 	bool		queue_changed;	/* somebody entered a queue */
@@ -137,6 +157,7 @@ extern void unidesk_memory_discard(void);
 
 /* Read these rows of live again; what is gone from there is forgotten. */
 extern void unidesk_memory_read_tasks(int64 first, int64 last);
+extern void unidesk_memory_read_listed(Datum *ids, int count);
 
 /* Compare with what a rebuild would be; a difference is a WARNING. */
 extern bool unidesk_memory_verify(void);

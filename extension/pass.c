@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 
 #include "common/reasons.h"
+#include "demands.h"
 #include "door.h"
 #include "memory.h"
 #include "placement/placement.h"
@@ -488,10 +489,12 @@ bool
 unidesk_schedule(void)
 {
 	bool		more = false;
+	bool		unfinished;
 
 	begin_pass();
 	unidesk_memory_refresh();
 	unidesk_watch_deadlines();
+	unfinished = unidesk_demands_admit();
 	if (poisoned != 0)
 	{
 		hold_poisoned();
@@ -502,12 +505,13 @@ unidesk_schedule(void)
 		placing = true;
 		more = place();
 	}
+	unfinished |= unidesk_demands_tell();
 	stamp_stops();
 	write_sums();
 	write_holders();
 	unidesk_memory->queue_changed = more;
 	unidesk_memory->capacity_changed = false;
-	return more;
+	return more || unfinished;
 }
 
 static void

@@ -30,6 +30,7 @@ int			unidesk_report_repeat;
 int			unidesk_infra_retries;
 int			unidesk_retry_backoff;
 int			unidesk_pass_placements;
+int			unidesk_max_demands;
 int			unidesk_worker_nap;
 int			unidesk_beat_flush;
 int			unidesk_log_budget;
@@ -134,6 +135,8 @@ static const IntSetting int_settings[] = {
 	&unidesk_foreign_keep, DAY_S, 0, 365 * DAY_S, GUC_UNIT_S},
 	{"unidesk.pass_placements", "Placements that one pass of the scheduler writes at most.",
 	&unidesk_pass_placements, 1000, 1, 100000, 0},
+	{"unidesk.max_demands", "Different demands of one person that the scheduler looks at; tasks with others wait.",
+	&unidesk_max_demands, 1000, 1, 100000, 0},
 	{"unidesk.worker_nap", "The worker looks at everything at least this often.",
 	&unidesk_worker_nap, 1000, 10, 60000, GUC_UNIT_MS},
 	{"unidesk.beat_flush", "Beats are written from shared memory to node_live this often.",

@@ -35,21 +35,21 @@ unidesk_is_plain(const char *text)
 }
 
 char *
-unidesk_shown(const char *text)
+unidesk_shown(const char *given)
 {
 	StringInfoData out;
-	int			length = strlen(text);
-	int			shown = pg_encoding_mbcliplen(PG_UTF8, text, length, SHOWN_BYTES_MAX);
+	int			length = strlen(given);
+	int			shown = pg_encoding_mbcliplen(PG_UTF8, given, length, SHOWN_BYTES_MAX);
 
 	initStringInfo(&out);
 	for (int i = 0; i < shown;)
 	{
-		int			bytes = pg_utf_mblen((const unsigned char *) text + i);
+		int			bytes = pg_utf_mblen((const unsigned char *) given + i);
 
-		if (is_control(utf8_to_unicode((const unsigned char *) text + i)))
+		if (is_control(utf8_to_unicode((const unsigned char *) given + i)))
 			appendStringInfoChar(&out, '?');
 		else
-			appendBinaryStringInfo(&out, text + i, bytes);
+			appendBinaryStringInfo(&out, given + i, bytes);
 		i += bytes;
 	}
 	if (shown < length)

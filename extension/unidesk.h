@@ -39,6 +39,7 @@ extern int	unidesk_report_repeat;	/* s */
 extern int	unidesk_infra_retries;
 extern int	unidesk_retry_backoff;	/* s */
 extern int	unidesk_pass_placements;
+extern int	unidesk_max_demands;
 extern int	unidesk_worker_nap; /* ms */
 extern int	unidesk_beat_flush; /* s */
 extern int	unidesk_log_budget; /* kB */
@@ -133,7 +134,7 @@ typedef struct UnideskActor
  * marks of direction.  Shown: for a message; those replaced by "?", and cut.
  */
 extern bool unidesk_is_plain(const char *text);
-extern char *unidesk_shown(const char *text);
+extern char *unidesk_shown(const char *given);
 
 extern const char *unidesk_task_state_name(int state);
 extern const char *unidesk_node_status_name(int status);

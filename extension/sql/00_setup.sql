@@ -124,3 +124,17 @@ $$;
 -- JSON that deep.
 CREATE FUNCTION test.deep(depth int) RETURNS jsonb LANGUAGE sql AS $$ SELECT (repeat('{"a":', depth) || '1' || repeat('}', depth))::jsonb $$;
 GRANT USAGE ON SCHEMA test TO PUBLIC;
+
+-- Wait for what the worker does by itself, at most 10 s.
+CREATE FUNCTION test.until(statement text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	is_true boolean;
+BEGIN
+	FOR i IN 1..1000 LOOP
+		EXECUTE statement INTO is_true;
+		EXIT WHEN is_true;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN is_true;
+END
+$$;

@@ -101,7 +101,7 @@ SELECT 1 AS project FROM unidesk.create_project('bad-third');
 SELECT unidesk.add_member('bad-third', 'bad_eve', 'viewer');
 SELECT pg_catalog.count(*) AS tasks FROM unidesk.tasks;
 SELECT pg_catalog.count(*) AS attempts FROM unidesk.attempts;
-SELECT pg_catalog.count(*) AS nodes FROM unidesk.nodes;
+SELECT pg_catalog.bool_or(true) AS nodes FROM unidesk.nodes;
 SELECT pg_catalog.count(*) AS log FROM unidesk.task_log(:task);
 SELECT unidesk.task_log_text(:task);
 SELECT unidesk.create_user('x');
