@@ -53,6 +53,7 @@ SYSTEM_SUITES := \
 	drill \
 	git \
 	dockerfile \
+	canary \
 	pg17 \
 	demo
 

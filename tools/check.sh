@@ -26,6 +26,7 @@
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
 #	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes
 #	dockerfile  tests/system/dockerfile.sh: Dockerfiles of all kinds, .dockerignore
+#	canary      tests/system/canary.sh: no secret in logs, dumps, processes, containers
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
 # Every suite runs, also after another has failed; without a build there is
