@@ -61,7 +61,7 @@ CREATE FUNCTION test.json(change jsonb) RETURNS text LANGUAGE sql AS $$
 	SELECT test.bad(format('SELECT unidesk.submit_tasks(%L)', jsonb_build_array(jsonb_build_object('project', 'demo', 'code_repo_url', 'https://git.example/code.git', 'code_commit_id', repeat('a', 40),
 		'env_repo_url', 'https://git.example/env.git', 'env_commit_id', repeat('b', 64), 'dockerfile_path', 'Dockerfile', 'command', '["true"]'::jsonb) || change)))
 $$;
-SELECT left(change::text, 60), test.json(change) FROM (VALUES (1, '{"memory": 1e131071}'::jsonb), (2, '{"cpus": 1e131071}'), (3, '{"gpus": 1.5}'), (4, '{"gpus": 9223372036854775808}'), (5, '{"priority": -9223372036854775809}'),
+SELECT left(unidesk._shown(change::text), 60) AS change, test.json(change) FROM (VALUES (1, '{"memory": 1e131071}'::jsonb), (2, '{"cpus": 1e131071}'), (3, '{"gpus": 1.5}'), (4, '{"gpus": 9223372036854775808}'), (5, '{"priority": -9223372036854775809}'),
 	(6, '{"run_timeout": 1e131071}'), (7, '{"run_timeout": -1}'), (8, '{"run_timeout": "\u001b[2J"}'), (9, jsonb_build_object('run_timeout', repeat('9', 1 << 20))), (10, '{"not_before": "infinity"}'), (11, '{"not_before": "then"}'),
 	(12, jsonb_build_object(repeat('f', 1 << 20), 1)), (13, '{"\u202efield": 1}'), (14, '{"command": [["a"]]}'), (15, '{"command": ["a", null]}'), (16, jsonb_build_object('labels', test.deep(5000))),
 	(17, jsonb_build_object('project', test.deep(33))), (18, '{"hold": "yes"}'), (19, '{"project": ["demo"]}'), (20, '{"lease": "soon"}')) AS x (n, change) ORDER BY n;
