@@ -151,11 +151,31 @@ start_context(const char *dockerfile, off_t filler_bytes)
 	return pipe_fds[0];
 }
 
+/* What a build told on its way. */
+typedef struct Told
+{
+	size_t		output;
+	int			containers;
+	int			images;
+	char		image[8][80];
+} Told;
+
 static void
 count_output(void *arg, const char *text, size_t len)
 {
 	(void) text;
-	*(size_t *) arg += len;
+	((Told *) arg)->output += len;
+}
+
+static void
+note_made(void *arg, bool container, const char *id)
+{
+	Told	   *told = arg;
+
+	if (container)
+		told->containers++;
+	else if (told->images < 8)
+		snprintf(told->image[told->images++], sizeof(told->image[0]), "%s", id);
 }
 
 START_TEST(engine)
@@ -227,7 +247,7 @@ build(const char *steps, off_t filler_bytes, const char *name, int timeout_s,
 START_TEST(build_succeeds)
 {
 	ud_auto_buf UdBuf output = {0};
-	size_t		told = 0;
+	Told		told = {0};
 	ud_auto_free char *text = ud_asprintf("FROM %s\nENV A=b\nRUN echo so far so good\nCOPY filler /filler\n"
 										  "USER 1000:1000\nENTRYPOINT [\"/bin/echo\", \"x y\"]\nCMD [\"z\"]\n",
 										  base_image);
@@ -241,13 +261,17 @@ START_TEST(build_succeeds)
 		.memory = INT64_C(512) * 1024 * 1024,
 		.timeout_s = 120,
 		.on_output = count_output,
+		.on_made = note_made,
 		.arg = &told,
 	};
 	DockerImage image;
 	char		id[80];
 
 	assert_ok(docker_build(docker, &request, NULL, id, &output, &err));
-	ck_assert_uint_gt(told, 0);
+	ck_assert_uint_gt(told.output, 0);
+	/* Not what FROM names, but each step and the labels. */
+	ck_assert_int_eq(told.images, 7);
+	ck_assert_int_ge(told.containers, 1);
 	ck_assert_ptr_nonnull(strstr(ud_buf_text(&output), "so far so good"));
 	assert_ok(docker_image_inspect(docker, BUILD_TAG, &image, &err));
 	ck_assert_str_eq(image.id, id);
@@ -258,6 +282,11 @@ START_TEST(build_succeeds)
 	ck_assert_str_eq(image.cmd[0], "z");
 	docker_image_release(&image);
 	assert_ok(docker_image_remove(docker, BUILD_TAG, &err));
+	/* The tag goes with its image, what is below it stays until it is named. */
+	ck_assert_int_eq(docker_image_remove(docker, told.image[6], &err), UD_ENOENT);
+	ck_assert_int_eq(docker_image_remove(docker, told.image[4], &err), UD_EEXIST);
+	for (int i = 5; i >= 0; i--)
+		assert_ok(docker_image_remove(docker, told.image[i], &err));
 }
 
 END_TEST
