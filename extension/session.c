@@ -118,7 +118,7 @@ typedef struct Hello
 /* The inventory as a table; $2 is the body. */
 #define INVENTORY \
 	"inventory AS (SELECT ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt" \
-	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer)" \
+	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer, cpus_milli bigint, memory bigint)" \
 	" WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL)"
 
 /* Raises for a body that cannot be used, its inventory included. */

@@ -196,7 +196,7 @@ BEGIN
 	END IF;
 	SELECT n.id INTO target FROM unidesk_data.node n WHERE n.name = stop_held.node;
 	IF target IS NULL THEN
-		RAISE EXCEPTION 'node "%" does not exist', node
+		RAISE EXCEPTION 'node "%" does not exist', unidesk._shown(node)
 			USING ERRCODE = 'undefined_object', HINT = 'SELECT name FROM unidesk.nodes shows them.';
 	END IF;
 	UPDATE unidesk_data.held h SET stop_asked = true
@@ -206,7 +206,7 @@ BEGIN
 			AND (stop_held.attempt IS NULL OR h.attempt = stop_held.attempt);
 	GET DIAGNOSTICS stopped = ROW_COUNT;
 	IF stopped = 0 THEN
-		RAISE EXCEPTION 'node "%" holds nothing like that of another incarnation', node
+		RAISE EXCEPTION 'node "%" holds nothing like that of another incarnation', unidesk._shown(node)
 			USING ERRCODE = 'undefined_object', HINT = 'SELECT * FROM unidesk.held shows what nodes hold; tasks of this incarnation are cancelled with unidesk.cancel_task.';
 	END IF;
 	INSERT INTO unidesk_data.node_event (at, node_id, what, actor_kind, actor_id, data)

@@ -75,6 +75,13 @@ CREATE FUNCTION test.submit(project text DEFAULT 'demo', cpus numeric DEFAULT 1,
 		not_before => not_before)
 $$;
 
+-- What nodes of such names take: 1 all, 3 nothing.  The scheduler reads it anew
+-- at the commit, or its memory would differ from the rows.
+CREATE FUNCTION test.scheduling(names text, value smallint) RETURNS void LANGUAGE sql AS $$
+	UPDATE unidesk_data.node SET scheduling = value WHERE name ~ names;
+	SELECT unidesk._rescan();
+$$;
+
 -- Tasks of earlier tests that have not ended never were.
 CREATE FUNCTION test.forget_unended() RETURNS void LANGUAGE sql AS $$
 	DELETE FROM unidesk_data.held;

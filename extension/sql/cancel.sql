@@ -30,6 +30,7 @@ SELECT test.submit(cpus => 4) AS task \gset
 SELECT unidesk._tick('2030-01-01 01:00:03+00');
 SELECT node AS at_node FROM unidesk.tasks WHERE id = :task \gset
 SELECT unidesk.cancel_task(:task);
+SELECT unidesk._tick('2030-01-01 01:00:03+00');
 SELECT test.report(:'at_node', :task, 'succeeded', '{"exit_code":0,"log_end":0}');
 SELECT state, reason, exit_code FROM unidesk.tasks WHERE id = :task;
 SELECT seq, task_state, attempt_state, steps, reason, actor FROM unidesk.task_events WHERE task = :task ORDER BY seq;

@@ -16,7 +16,7 @@ END
 $$;
 CREATE TABLE test.task (name text, id bigint);
 CREATE FUNCTION test.id(task_name text) RETURNS bigint LANGUAGE sql AS $$ SELECT t.id FROM test.task t WHERE t.name = task_name $$;
-UPDATE unidesk_data.node SET scheduling = 3;
+SELECT test.scheduling('', 3::smallint);
 SELECT test.forget_unended();
 SELECT unidesk._tick('2030-01-01 01:30:00+00');
 SELECT * FROM unidesk.check_invariants();
@@ -42,8 +42,7 @@ SELECT test.report('stays', test.id('done'), 'running'), test.report('stays', te
 SELECT test.log('stays', test.id('done'), 0, 'one '), test.log('stays', test.id('done'), 4, 'two '), test.log('stays', test.id('done'), 8, 'three');
 SELECT test.report('stays', test.id('done'), 'succeeded', '{"exit_code":0,"log_end":13}'), test.report('stays', test.id('again'), 'failed', '{"exit_code":1,"log_end":0}'),
 	unidesk.cancel_task(test.id('stops'));
-UPDATE unidesk_data.node SET scheduling = 3 WHERE name = 'stays';
-SELECT unidesk._rescan();
+SELECT test.scheduling('^stays$', 3::smallint);
 SELECT test.hello('goes', cpus => 8);
 INSERT INTO test.task SELECT 'unknown', test.submit();
 INSERT INTO test.task SELECT 'lost', test.submit(lease => '0');
@@ -54,11 +53,9 @@ SELECT unidesk._tick('2030-01-01 01:46:30+00');
 SELECT reply FROM test.send('stays', 3);
 SELECT unidesk._tick('2030-01-01 01:47:50+00');
 SELECT reply FROM test.send('stays', 3);
-UPDATE unidesk_data.node SET scheduling = 1 WHERE name = 'stays';
-SELECT unidesk._rescan();
+SELECT test.scheduling('^stays$', 1::smallint);
 SELECT unidesk._tick('2030-01-01 01:47:51+00');
-UPDATE unidesk_data.node SET scheduling = 3 WHERE name = 'stays';
-SELECT unidesk._rescan();
+SELECT test.scheduling('^stays$', 3::smallint);
 SELECT unidesk._tick('2030-01-01 01:47:52+00');
 SELECT t.name, s.state, s.attempt_state, s.attempts, s.node FROM test.task t JOIN unidesk.tasks s ON s.id = t.id ORDER BY t.id;
 SELECT attempt, state FROM unidesk.attempts WHERE task = test.id('lost') ORDER BY attempt;
@@ -145,5 +142,4 @@ ROLLBACK;
 -- All is as it was.
 SELECT * FROM unidesk.check_invariants();
 SELECT test.forget_unended();
-UPDATE unidesk_data.node SET scheduling = CASE WHEN name IN ('stays', 'goes') THEN 3 ELSE 1 END;
-SELECT unidesk._rescan();
+SELECT test.scheduling('', 1::smallint), test.scheduling('^(stays|goes)$', 3::smallint);

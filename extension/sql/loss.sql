@@ -1,6 +1,6 @@
 -- Nodes that vanish: offline, lease, requeue, what is held, and coming back.
 \set VERBOSITY terse
-UPDATE unidesk_data.node SET scheduling = 3;
+SELECT test.scheduling('', 3::smallint);
 SELECT test.forget_unended();
 SELECT unidesk._tick('2030-01-01 02:00:00+00');
 SELECT test.hello('far', cpus => 8, gpus => '[{"uuid": "GPU-1"}, {"uuid": "GPU-2"}]');
@@ -104,5 +104,4 @@ SELECT id - :t1 AS n, state, attempt_state, reason FROM unidesk.tasks WHERE id I
 SELECT test.report('far', :t2, 'timed_out'), test.report('far', :t3, 'timed_out', '{"exit_code":143,"log_end":0}');
 SELECT id - :t1 AS n, state, reason FROM unidesk.tasks WHERE id IN (:t1, :t2, :t3) ORDER BY id;
 SELECT task_id, state, attempt_state FROM unidesk_data.live;
-UPDATE unidesk_data.node SET scheduling = CASE name WHEN 'far' THEN 3 ELSE 1 END;
-SELECT unidesk._rescan();
+SELECT test.scheduling('', 1::smallint), test.scheduling('^far$', 3::smallint);

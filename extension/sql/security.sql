@@ -37,15 +37,15 @@ CREATE FUNCTION test.broken(OUT rule text, OUT object text) RETURNS SETOF record
 	UNION ALL SELECT 'row security is forced', c.oid::regclass::text FROM test.relation c WHERE c.relrowsecurity <> c.relforcerowsecurity
 	UNION ALL SELECT 'policies for people are for SELECT', c.oid::regclass || ' ' || y.polname FROM test.relation c JOIN pg_policy y ON y.polrelid = c.oid WHERE y.polroles <> ARRAY['unidesk_owner'::regrole::oid] AND (y.polcmd <> 'r' OR y.polroles <> ARRAY['unidesk_user'::regrole::oid])
 	UNION ALL SELECT 'partitions are read through their parent', c.oid::regclass::text FROM test.relation c WHERE c.relispartition AND c.relkind = 'r' AND has_any_column_privilege('unidesk_user', c.oid, 'SELECT')
-	UNION ALL SELECT 'nobody reads tokens, keys and incarnations', c.oid::regclass || '.' || a.attname FROM test.relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-		WHERE c.relkind IN ('r', 'p', 'v') AND (a.attname ~ 'token|password|secret' OR c.relname IN ('idempotency', 'incarnation')) AND (has_column_privilege('unidesk_user', c.oid, a.attnum, 'SELECT') OR has_column_privilege('unidesk_bridge', c.oid, a.attnum, 'SELECT'))
+	UNION ALL SELECT 'nobody reads tokens and keys', c.oid::regclass || '.' || a.attname FROM test.relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relkind IN ('r', 'p', 'v') AND (a.attname ~ 'token|password|secret' OR c.relname = 'idempotency') AND (has_column_privilege('unidesk_user', c.oid, a.attnum, 'SELECT') OR has_column_privilege('unidesk_bridge', c.oid, a.attnum, 'SELECT'))
 	UNION ALL SELECT 'our roles have no attributes', r.rolname FROM pg_roles r WHERE r.rolname IN ('unidesk_owner', 'unidesk_admin', 'unidesk_user', 'unidesk_bridge') AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls OR r.rolcanlogin)
 	UNION ALL SELECT 'nobody is a member of the owner', m.member::regrole::text FROM pg_auth_members m WHERE m.roleid = 'unidesk_owner'::regrole
 	UNION ALL SELECT 'the owner is a member of nothing', m.roleid::regrole::text FROM pg_auth_members m WHERE m.member = 'unidesk_owner'::regrole
 	UNION ALL SELECT 'the bridge''s role inherits nothing', r.rolname FROM pg_roles r WHERE r.rolname = 'unidesk_bridge' AND r.rolinherit
 	UNION ALL SELECT 'the bridge''s role has its timeouts', s FROM unnest(ARRAY['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) s
 		WHERE NOT EXISTS (SELECT FROM pg_db_role_setting d, unnest(d.setconfig) c WHERE d.setrole = 'unidesk_bridge'::regrole AND d.setdatabase = 0 AND c ~ ('^' || s || '=[1-9]'))
-	UNION ALL SELECT 'people set none of our settings', s.name FROM pg_settings s WHERE s.name ~ '^unidesk\.' AND s.context IN ('user', 'superuser')
+	UNION ALL SELECT 'people set none of our settings', s.name FROM pg_settings s WHERE s.name ~ '^unidesk\.' AND s.context NOT IN ('postmaster', 'sighup', 'superuser')
 	UNION ALL SELECT 'an administrator that is not a superuser cannot install it', e.name FROM pg_available_extension_versions e WHERE e.name = 'unidesk' AND (e.trusted OR NOT e.superuser OR e.relocatable)
 $$;
 SELECT * FROM test.broken() ORDER BY 1, 2;

@@ -1,10 +1,8 @@
 -- After a restore: nodes have attempts of another incarnation, and the rows
 -- have some that the nodes do not have any more.
 \set VERBOSITY terse
-UPDATE unidesk_data.node SET scheduling = 3;
-DELETE FROM unidesk_data.live;
-DELETE FROM unidesk_data.held;
-SELECT unidesk._rescan();
+SELECT test.scheduling('', 3::smallint);
+SELECT test.forget_unended();
 SELECT unidesk._tick('2030-03-01 01:30:00+00');
 UPDATE test.bridge SET id = unidesk_bridge.register('test', 1);
 SELECT test.hello('old', cpus => 8, memory => 17179869184, gpus => '[{"uuid": "GPU-a"}, {"uuid": "GPU-b"}]');
