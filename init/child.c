@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,18 +59,29 @@ execute(char **argv)
 	errno = error;
 }
 
+/* What we or who started us ignore, SIGHUP for example, is not the task's wish. */
+static void
+reset_signals(void)
+{
+	sigset_t	none;
+
+	for (int number = 1; number < NSIG; number++)
+		if (number != SIGKILL && number != SIGSTOP)
+			(void) signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* In the child: never returns. */
 static void
 run_program(char **argv, int stdout_fd, int stderr_fd, int status_fd)
 {
-	sigset_t	none;
 	int			error;
 
 	setsid();
 	if (dup2(stdout_fd, STDOUT_FILENO) >= 0 && dup2(stderr_fd, STDERR_FILENO) >= 0)
 	{
-		sigemptyset(&none);
-		sigprocmask(SIG_SETMASK, &none, NULL);
+		reset_signals();
 		execute(argv);
 	}
 	error = errno;

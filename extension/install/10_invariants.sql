@@ -170,15 +170,15 @@ CREATE VIEW unidesk_data.invariant_held AS
 		CASE WHEN NOT EXISTS (SELECT FROM unidesk_data.node n WHERE n.id = h.node_id) THEN 'its node does not exist' END,
 		CASE WHEN EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = h.task_id AND l.attempt = h.attempt
 			AND l.incarnation = h.incarnation) THEN 'it is held, but lives' END,
-		-- Of another incarnation only the node knows; such a row has nothing.
+		-- Of another incarnation only the node knows.
 		CASE WHEN NOT EXISTS (SELECT FROM unidesk_data.attempt a WHERE a.task_id = h.task_id AND a.attempt = h.attempt
 				AND a.incarnation = h.incarnation AND a.node_id = h.node_id)
-			AND (h.incarnation = (SELECT value FROM unidesk_data.incarnation) OR h.cpus_milli + h.memory + h.gpus > 0)
+			AND h.incarnation = (SELECT value FROM unidesk_data.incarnation)
 			THEN 'it is held, but no such attempt ended on its node' END,
 		CASE WHEN bit_count(h.gpu_mask::bit(64)) <> h.gpus THEN 'its GPUs and their number do not agree' END
 	) AS wrong) w
 	WHERE w.wrong <> '';
-COMMENT ON VIEW unidesk_data.invariant_held IS 'What is held belongs to an attempt that ended on that node, or comes from another incarnation and has nothing.';
+COMMENT ON VIEW unidesk_data.invariant_held IS 'What is held belongs to an attempt that ended on that node, or comes from another incarnation.';
 
 CREATE VIEW unidesk_data.invariant_worker_memory AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node,

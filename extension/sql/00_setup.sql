@@ -43,10 +43,21 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION test.report(node_name text, task bigint, state text, body text DEFAULT '', attempt int DEFAULT 1) RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(CASE kind WHEN 3 THEN 'busy' WHEN 2 THEN 'close' ELSE CASE reply WHEN 133 THEN 'ack ' || reply_state
-		|| CASE reply_flags WHEN 1 THEN ' remove' WHEN 2 THEN ' stale' ELSE '' END ELSE reply_body END END, ', ')
-	FROM test.send(node_name, 4, (SELECT s FROM generate_series(1, 13) s WHERE unidesk._attempt_state_name(s::int2) = state), task, attempt, body => body)
+-- Busy is answered while the worker has the row: then it is offered again, as
+-- the bridge does.
+CREATE FUNCTION test.report(node_name text, task bigint, state text, body text DEFAULT '', attempt int DEFAULT 1) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+BEGIN
+	FOR i IN 1..100 LOOP
+		SELECT string_agg(CASE kind WHEN 3 THEN 'busy' WHEN 2 THEN 'close' ELSE CASE reply WHEN 133 THEN 'ack ' || reply_state
+			|| CASE reply_flags WHEN 1 THEN ' remove' WHEN 2 THEN ' stale' ELSE '' END ELSE reply_body END END, ', ') INTO answer
+		FROM test.send(node_name, 4, (SELECT s FROM generate_series(1, 13) s WHERE unidesk._attempt_state_name(s::int2) = report.state), report.task, report.attempt, body => report.body);
+		EXIT WHEN answer IS DISTINCT FROM 'busy';
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN answer;
+END
 $$;
 
 CREATE FUNCTION test.log(node_name text, task bigint, "offset" bigint, bytes text, stream int DEFAULT 1, attempt int DEFAULT 1) RETURNS text LANGUAGE sql AS $$

@@ -70,14 +70,6 @@ waiting='echo ready; while [ $UNIDESK_ATTEMPT = 1 ] && [ ! -e /tmp/go ]; do slee
 let_go() { docker exec "$(container_of_task "$1")" touch /tmp/go; }
 held() { sql "SELECT coalesce(string_agg(task || ':' || cpus || ':' || memory, ' ' ORDER BY task), '') FROM unidesk.held WHERE \"foreign\""; }
 holds() { same "$1" "$(held)"; }
-invariants()
-{
-	[ "$(sql "SELECT to_regprocedure('unidesk.check_invariants()') IS NOT NULL")" = f ] ||
-		is 0 'SELECT count(*) FROM unidesk.check_invariants()'
-	is 't' "SELECT coalesce(bool_and(u.used_cpus_milli = coalesce(a.cpus, 0) AND u.used_memory = coalesce(a.memory, 0)), true)
-		FROM unidesk_data.node_use u LEFT JOIN unidesk_data.allocated a USING (node_id)"
-}
-
 # Everything of the server at once, and then its files.
 destroy()
 {
@@ -182,7 +174,7 @@ check 'a new task has a number that a lost one had' same "$lost1" "$new"
 check 'it runs beside the container of that number' ends_in "$new" succeeded
 check 'with a log of its own' same new "$(log_text "$new")"
 check 'nothing was adopted' holds "$lost1:0.100:67108864 $lost2:0.100:67108864"
-check 'invariants hold' invariants
+check 'the invariants hold' invariants_hold
 
 # One ends by itself: it takes nothing any more and is still shown.  An agent
 # that has just started knows from its files what the other one takes.
@@ -197,7 +189,7 @@ check 'and they hold nothing any more' within 20 holds ''
 check 'what they took is free' within 10 is 0.000 "SELECT cpus_used FROM unidesk.nodes WHERE name = 'here'"
 check 'nothing is left on the node' within 20 nothing_on_node
 check 'of the life before neither' test -z "$(docker ps -aq --filter "label=unidesk.incarnation=$before")"
-check 'invariants hold at the end' invariants
+check 'the invariants hold at the end' invariants_hold
 check 'the scheduler made no error' test -z "$(grep 'unidesk scheduler.*ERROR' "$PG_LOG")"
 
 # ---- once a day ------------------------------------------------------------
