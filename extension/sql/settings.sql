@@ -9,7 +9,6 @@ ALTER SYSTEM SET unidesk.beat_interval = '-1';
 ALTER SYSTEM SET unidesk.beat_interval = 'often';
 ALTER SYSTEM SET unidesk.log_credit = '1 s';
 ALTER SYSTEM SET unidesk.worker = 'perhaps';
-ALTER SYSTEM SET unidesk.no_such = '1';
 \set VERBOSITY default
 -- No session, role or database has its own.
 SET unidesk.lease = '1h';
