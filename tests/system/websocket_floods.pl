@@ -16,6 +16,7 @@ use Hostile;
 use constant { HELLO => 1, INVENTORY => 2, BEAT => 3, REPORT => 4, LOG => 5, AGENT_ERROR => 8, DESIRED => 131 };
 # Seconds that another node's beat may take during a flood, on a busy machine.
 use constant SERVED => 5;
+use constant BEAT_EVERY => 0.02;
 # And the bridge's memory.
 use constant MEMORY_KB => 256 * 1024;
 
@@ -27,12 +28,16 @@ sub while_flooding
 {
 	my ($code, $patience) = @_;
 	my $until = time + ($patience // AgentClient::PATIENCE);
-	my ($worst, $done) = (0, undef);
+	my ($worst, $done, $beaten) = (0, undef, 0);
 	do {
 		$done = $code->();
-		my $took = $good->beat;
-		$took = 999 if $took !~ /^[0-9.]+$/;
-		$worst = $took if $took > $worst;
+		# Not so often that it is the good client that floods.
+		if (defined $done || time - $beaten >= BEAT_EVERY) {
+			$beaten = time;
+			my $took = $good->beat;
+			$took = 999 if $took !~ /^[0-9.]+$/;
+			$worst = $took if $took > $worst;
+		}
 	} until (defined $done || time > $until);
 	printf "# others waited at most %.3f s\n", $worst;
 	return ($worst, $done // 'nothing');
