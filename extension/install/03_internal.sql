@@ -79,26 +79,6 @@ CREATE FUNCTION unidesk._rescan() RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_rescan';
 COMMENT ON FUNCTION unidesk._rescan() IS 'Rows were changed past the functions, for example by a restore: let the background worker read everything again.';
 
-CREATE FUNCTION unidesk._note_node(node integer) RETURNS void
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unidesk_note_node_sql';
-COMMENT ON FUNCTION unidesk._note_node(integer) IS 'Let the background worker read what it knows of a node again when this transaction commits.';
-
-CREATE FUNCTION unidesk._backup_started(file text) RETURNS integer
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-	-- There is one at a time: what has not ended by now never will.
-	UPDATE unidesk_data.backup SET finished_at = clock_timestamp(), error = 'interrupted' WHERE finished_at IS NULL;
-	INSERT INTO unidesk_data.backup (file, started_at) VALUES (file, clock_timestamp()) RETURNING id
-$$;
-COMMENT ON FUNCTION unidesk._backup_started(text) IS 'A backup begins; returns its number. For the backup service.';
-
-CREATE FUNCTION unidesk._backup_ended(backup integer, bytes bigint, error text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-	UPDATE unidesk_data.backup b SET finished_at = clock_timestamp(), bytes = _backup_ended.bytes, error = left(_backup_ended.error, 1000)
-		WHERE b.id = backup;
-	DELETE FROM unidesk_data.backup b WHERE b.id <= backup - 100;
-$$;
-COMMENT ON FUNCTION unidesk._backup_ended(integer, bigint, text) IS 'A backup was proven (error is NULL) or has failed. For the backup service.';
-
 CREATE FUNCTION unidesk._memory_differences() RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_memory_differences';
 COMMENT ON FUNCTION unidesk._memory_differences() IS 'Differences between the background worker''s memory and the rows that unidesk.verify_memory found since the server''s start; 0 is right.';
@@ -191,68 +171,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION unidesk_data._grant_capacity(integer, jsonb) IS 'Grant a node what its hello brings, at most what was declared; false when it brings less than was declared.';
-
--- Inventory of a node against the rows.  After a restore a node may have
--- attempts of another incarnation.  Three numbers decide: one that the rows
--- know as ended is named, so that the node sends what is missing of its log
--- and removes it; any other is held until somebody wants it gone.
-CREATE FUNCTION unidesk_data._unwanted(for_node integer, inventory jsonb, at timestamptz, stale smallint)
-	RETURNS TABLE (incarnation bigint, task bigint, attempt integer, want smallint)
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	own bigint := (SELECT value FROM unidesk_data.incarnation);
-	item record;
-	known text;
-	foreign_found boolean := false;
-BEGIN
-	FOR item IN
-		SELECT DISTINCT ON (1, 2, 3) ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt,
-			coalesce(i.state, '') NOT IN ('finishing', 'succeeded', 'failed', 'cancelled', 'timed_out', 'preempted', 'lost', 'rejected') AS runs,
-			least(greatest(coalesce(i.cpus_milli, 0), 0), 100000000)::integer AS cpus_milli,
-			least(greatest(coalesce(i.memory, 0), 0), 1::bigint << 50) AS memory,
-			(SELECT coalesce(bit_or(1::bigint << g.index), 0) FROM unidesk_data.gpu g
-				WHERE g.node_id = for_node AND i.gpus @> to_jsonb(g.uuid)) AS gpu_mask
-		FROM jsonb_to_recordset(inventory -> 'attempts')
-			AS i (incarnation text, task bigint, attempt integer, state text, cpus_milli bigint, memory bigint, gpus jsonb)
-		WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL
-		ORDER BY 1, 2, 3
-	LOOP
-		known := CASE
-			WHEN EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = item.task AND l.attempt = item.attempt
-				AND l.incarnation = item.incarnation AND l.node_id = for_node AND l.state = 4) THEN 'live'
-			WHEN EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = item.task AND t.attempts = item.attempt
-				AND t.incarnation = item.incarnation AND t.node_id = for_node AND t.state = 5) THEN 'ended'
-			ELSE (SELECT CASE a.state WHEN 12 THEN 'lost' ELSE 'ended' END FROM unidesk_data.attempt a WHERE a.task_id = item.task
-				AND a.attempt = item.attempt AND a.incarnation = item.incarnation AND a.node_id = for_node LIMIT 1) END;
-		CONTINUE WHEN known = 'live' OR (known = 'ended' AND item.incarnation = own);
-		want := CASE WHEN known = 'ended' THEN 2 WHEN known = 'lost' OR item.incarnation = own THEN 3 END;
-		IF want IS NULL THEN
-			foreign_found := true;
-			INSERT INTO unidesk_data.held AS h (incarnation, task_id, attempt, node_id, cpus_milli, memory, gpus, gpu_mask, reason, since)
-				SELECT item.incarnation, item.task, item.attempt, for_node, r.cpus_milli, r.memory, bit_count(r.mask::bit(64)), r.mask, stale, at
-				FROM (SELECT CASE WHEN item.runs THEN item.cpus_milli ELSE 0 END, CASE WHEN item.runs THEN item.memory ELSE 0 END,
-					CASE WHEN item.runs THEN item.gpu_mask ELSE 0 END) AS r (cpus_milli, memory, mask)
-			ON CONFLICT (incarnation, task_id, attempt) DO UPDATE SET node_id = excluded.node_id, cpus_milli = excluded.cpus_milli,
-				memory = excluded.memory, gpus = excluded.gpus, gpu_mask = excluded.gpu_mask
-			RETURNING CASE WHEN h.stop_asked OR h.since + current_setting('unidesk.foreign_keep')::interval <= at THEN 3 END INTO want;
-		END IF;
-		IF want IS NOT NULL THEN
-			incarnation := item.incarnation;
-			task := item.task;
-			attempt := item.attempt;
-			RETURN NEXT;
-		END IF;
-	END LOOP;
-	IF foreign_found THEN
-		-- It does run there, whatever was granted: the CHECKs of node_use hold.
-		UPDATE unidesk_data.node_use u SET cpus_milli = greatest(u.cpus_milli, a.cpus), memory = greatest(u.memory, a.memory),
-			gpus = greatest(u.gpus, a.gpus) FROM unidesk_data.allocated a WHERE a.node_id = for_node AND u.node_id = for_node;
-	END IF;
-END
-$$;
-COMMENT ON FUNCTION unidesk_data._unwanted(integer, jsonb, timestamptz, smallint) IS
-	'Attempts in a node''s inventory that are not live here, with what is wanted of them: 2 stop, 3 remove. Those of another incarnation that nobody has decided about are held, with what they take.';
 
 -- Partitions are made here and never by the install script: what a script
 -- makes is not dumped as a table, and a restore on another day would collide.

@@ -88,20 +88,6 @@ CREATE VIEW unidesk.task_events WITH (security_invoker) AS
 	LEFT JOIN unidesk_data.node n ON e.actor_kind = 2 AND n.id = e.actor_id;
 COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report.';
 
-CREATE VIEW unidesk.held WITH (security_invoker) AS
-	SELECT n.name AS node, lpad(to_hex(h.incarnation), 16, '0') AS incarnation, h.task_id AS task, h.attempt,
-		round(h.cpus_milli / 1000.0, 3) AS cpus, h.memory, h.gpus, unidesk._reason_name(h.reason) AS reason, h.since,
-		h.incarnation <> i.value AS "foreign", h.stop_asked,
-		CASE WHEN h.incarnation <> i.value AND NOT h.stop_asked THEN h.since + current_setting('unidesk.foreign_keep')::interval END AS stopped_after
-	FROM unidesk_data.held h JOIN unidesk_data.node n ON n.id = h.node_id, unidesk_data.incarnation i;
-COMMENT ON VIEW unidesk.held IS
-	'What nodes hold without a live attempt: of this incarnation after a lease, until the node says that nothing of it runs; of another one (foreign) after a restore, until stop_held or stopped_after. For administrators.';
-
-CREATE VIEW unidesk.backups WITH (security_invoker) AS
-	SELECT b.file, b.bytes, b.started_at, b.finished_at, b.finished_at IS NOT NULL AND b.error IS NULL AS proven, b.error
-	FROM unidesk_data.backup b;
-COMMENT ON VIEW unidesk.backups IS 'Backups of the database, from the backup service. proven: a restore of it into another server worked and had every row.';
-
 CREATE VIEW unidesk.node_events WITH (security_invoker) AS
 	SELECT n.name AS node, e.at, e.what,
 		CASE e.actor_kind WHEN 0 THEN 'scheduler' WHEN 1 THEN 'user ' || a.role_name ELSE 'node ' || n.name END AS actor, e.data
