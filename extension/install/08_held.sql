@@ -29,16 +29,17 @@ BEGIN
 		FROM jsonb_to_recordset(inventory -> 'attempts')
 			AS i (incarnation text, task bigint, attempt integer, state text, cpus_milli bigint, memory bigint, gpus jsonb)
 		WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL
+			-- What goes on as it should is most of any inventory.
+			AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task AND l.attempt = i.attempt
+				AND lpad(to_hex(l.incarnation), 16, '0') = i.incarnation AND l.node_id = for_node AND l.state = 4)
 		ORDER BY 1, 2, 3
 	LOOP
 		known := CASE
-			WHEN EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = item.task AND l.attempt = item.attempt
-				AND l.incarnation = item.incarnation AND l.node_id = for_node AND l.state = 4) THEN 'live'
 			WHEN EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = item.task AND t.attempts = item.attempt
 				AND t.incarnation = item.incarnation AND t.node_id = for_node AND t.state = 5) THEN 'ended'
 			ELSE (SELECT CASE a.state WHEN 12 THEN 'lost' ELSE 'ended' END FROM unidesk_data.attempt a WHERE a.task_id = item.task
 				AND a.attempt = item.attempt AND a.incarnation = item.incarnation AND a.node_id = for_node LIMIT 1) END;
-		CONTINUE WHEN known = 'live' OR (known = 'ended' AND item.incarnation = own);
+		CONTINUE WHEN known = 'ended' AND item.incarnation = own;
 		want := CASE WHEN known = 'ended' THEN 2 WHEN known = 'lost' OR item.incarnation = own THEN 3 END;
 		IF want IS NULL THEN
 			foreign_found := true;
