@@ -64,7 +64,10 @@ plain=$environment
 missing=$(submit_words "'no-such-program'")
 not_executable=$(submit_words "'/etc/passwd'")
 directory=$(submit_words "'/tmp'")
+# The base image has a shell as its command, unless it was imported without one.
+environment=$(environment_of 'CMD []')
 nothing=$(submit_words '')
+environment=$plain
 no_path=$(submit 'true' "environment => '{\"PATH\": \"/nowhere\"}'")
 check 'a command that does not exist' ended "$missing" 'failed|run.start_failed|127'
 check 'is told' told "$missing" 'not found'

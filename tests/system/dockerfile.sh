@@ -107,9 +107,12 @@ patterns=(
 	'' 'a\n' '*\n' '**\n' '*\n!dir\n' '*\n!dir/sub/a\n' 'dir\n!dir/b.md\n' '**/a\n' '**/*.o\n' 'dir/*\n!dir/sub\n' '*/a\n' '*/*/a\n'
 	'/a\n/dir/\n' './a\n' 'dir/../a\n' '../a\n' '.\n' '?\n' '[ab]\n' '[^a]\n' '[a-b].md\n' 'a.*\n' '*.md\n!README.md\n' '!README.md\n*.md\n'
 	'#hash\n' '\\#hash\n' ' a \n' 'with blank\n' 'with*\n' 'Dockerfile\n.dockerignore\n' 'env\n' '**/Dockerfile\n' 'a\r\nb\r\n' '\xef\xbb\xbfa\nb\n' '\n\n a\n'
-	'link\n' 'link/a\n' 'out\ndangling\n' 'deep/**/x\n' 'deep/**\n!deep/a/b/y\n' '**/b/**\n' 'deep/a/b/c\n' 'only/ignored\n' 'only/*\n' 'only/**\n' '!bang\n' '\\!bang\n' '\\[x\\]\n' 'a+b\n'
+	'link\n' 'link/a\n' 'out\ndangling\n' 'deep/**/x\n' 'deep/**\n!deep/a/b/y\n' '**/b/**\n' 'deep/a/b/c\n' 'only/ignored\n' 'only/*\n' 'only/**\n' '!bang\n' '\\!bang\n' '\\[x\\]\n'
 	'[a\n' 'a\\\n' '!\n' '[]a]\n' '[x-]\n' '***\n' 'dir**\n' '**dir\n' 'dir\n!dir\n' 'DIR\nA\n' 'dir/sub/\n' 'dir//sub\n' '/\n' '//\n' '/*\n!/a\n' 'a\n!a\na\n' '*/\n' '.*\n' '.*\n!.hidden\n'
 )
+# Clients before 23 take the plus for a repetition.
+docker_client=$(docker version -f '{{.Client.Version}}')
+if [ "${docker_client%%.*}" -ge 23 ]; then patterns+=('a+b\n'); fi
 for pattern in "${patterns[@]}"; do
 	check "context with $(printf '%q' "$pattern") is Docker's" same_context "$pattern"
 done
