@@ -54,6 +54,7 @@ SYSTEM_SUITES := \
 	git \
 	dockerfile \
 	canary \
+	volume \
 	pg17 \
 	demo
 

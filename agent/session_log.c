@@ -3,8 +3,9 @@
  *	  Sending the attempts' logs: at offsets, within credit, resumable.
  *
  * In each session one message from offset 0 asks where to go on; the answer's
- * offset is believed.  When answers stop coming for a while the question is
- * asked again: that heals every lost message at the cost of one.  When all but
+ * offset is believed.  When answers stop coming for a while, or there was no
+ * credit for as long, the question is asked again: that heals every lost
+ * message, and a server that was full, at the cost of one.  When all but
  * the log is done and such questions bring no progress, the server does not
  * want the rest.
  */
@@ -41,13 +42,15 @@ session_log_reset(Attempt *attempt)
 
 /*
  * An answer to the question where to go on.  Only answers count: a server
- * that says nothing may want everything.
+ * that says nothing, or "not now" by a credit of 0, may want everything.
  */
 static void
-log_count_idle(Attempt *attempt, uint64_t offset)
+log_count_idle(Attempt *attempt, uint64_t offset, uint32_t credit)
 {
 	LogSend    *log = &attempt->log;
 
+	if (credit == 0)
+		return;
 	if (!attempt->ended || !attempt->remove_acked || offset > log->probed)
 		log->idle_probes = 0;
 	else
@@ -64,7 +67,7 @@ session_log_acked(Attempt *attempt, uint64_t offset, uint32_t credit)
 	log->credit = credit;
 	if (!log->started)
 	{
-		log_count_idle(attempt, offset);
+		log_count_idle(attempt, offset, credit);
 		log->started = true;
 		log->probing = false;
 		log->acked = offset;
@@ -146,7 +149,8 @@ log_append_one(Attempt *attempt, UdBuf *out, size_t max)
 		log_check_done(attempt);
 		return false;
 	}
-	if ((log->probing || outstanding > 0) && now - log->last_ack_ns > STALL_NS)
+	/* No credit: the server takes nothing at present and will not say when. */
+	if ((log->probing || outstanding > 0 || log->credit == 0) && now - log->last_ack_ns > STALL_NS)
 	{
 		log_restart(attempt);
 		envelope.value = 0;

@@ -24,6 +24,7 @@
 #include "memory.h"
 #include "placement/placement.h"
 #include "shared.h"
+#include "space.h"
 #include "transition.h"
 #include "worker.h"
 
@@ -490,6 +491,7 @@ unidesk_schedule(void)
 {
 	bool		more = false;
 	bool		unfinished;
+	bool		waiting = !unidesk_space_may_place();
 
 	begin_pass();
 	unidesk_memory_refresh();
@@ -500,7 +502,7 @@ unidesk_schedule(void)
 		hold_poisoned();
 		more = true;			/* the others have waited for it */
 	}
-	else if (unidesk_memory->queue_changed || unidesk_memory->capacity_changed)
+	else if (!waiting && (unidesk_memory->queue_changed || unidesk_memory->capacity_changed))
 	{
 		placing = true;
 		more = place();
@@ -509,8 +511,9 @@ unidesk_schedule(void)
 	stamp_stops();
 	write_sums();
 	write_holders();
-	unidesk_memory->queue_changed = more;
-	unidesk_memory->capacity_changed = false;
+	/* What waits for room is looked at again at each nap. */
+	unidesk_memory->queue_changed = more || (waiting && unidesk_memory->queue_changed);
+	unidesk_memory->capacity_changed = waiting && unidesk_memory->capacity_changed;
 	return more || unfinished;
 }
 

@@ -42,6 +42,13 @@ int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
 int			unidesk_foreign_keep;
+int			unidesk_log_keep_size;
+int			unidesk_log_compact_after;
+int			unidesk_key_keep;
+int			unidesk_volume_size;
+int			unidesk_disk_warn;
+int			unidesk_disk_stop_logs;
+int			unidesk_disk_stop_submits;
 char	   *unidesk_allowed_git_hosts;
 
 /*
@@ -155,6 +162,20 @@ static const IntSetting int_settings[] = {
 	&unidesk_log_keep, 30, 1, 36500, 0},
 	{"unidesk.event_keep", "Days that events are kept.",
 	&unidesk_event_keep, 365, 1, 36500, 0},
+	{"unidesk.log_keep_size", "Bytes that the stored logs of a project may take; 0: no limit.",
+	&unidesk_log_keep_size, 0, 0, INT_MAX, GUC_UNIT_MB},
+	{"unidesk.log_compact_after", "Log chunks older than this are merged and compressed.",
+	&unidesk_log_compact_after, 900, 1, DAY_S, GUC_UNIT_S},
+	{"unidesk.key_keep", "Days that idempotency keys of ended tasks are kept.",
+	&unidesk_key_keep, 30, 1, 36500, 0},
+	{"unidesk.volume_size", "Size of the database's volume where its file system does not limit it; 0: the file system's.",
+	&unidesk_volume_size, 0, 0, INT_MAX, GUC_UNIT_MB},
+	{"unidesk.disk_warn", "Percentage of the volume above which the oldest logs are removed early.",
+	&unidesk_disk_warn, 80, 1, 100, 0},
+	{"unidesk.disk_stop_logs", "Percentage of the volume above which no log bytes are taken.",
+	&unidesk_disk_stop_logs, 90, 1, 100, 0},
+	{"unidesk.disk_stop_submits", "Percentage of the volume above which no tasks are taken or placed.",
+	&unidesk_disk_stop_submits, 95, 1, 100, 0},
 };
 
 static bool

@@ -17,6 +17,7 @@
 #include "utils/wait_event.h"
 
 #include "shared.h"
+#include "space.h"
 
 /* Bridges whose wake-ups are tracked; ids beyond wrap, which only costs a
  * NOTIFY that was not needed. */
@@ -27,8 +28,9 @@
 
 typedef struct SharedState
 {
-	slock_t		mutex;			/* guards worker_latch */
+	slock_t		mutex;			/* guards the latches */
 	Latch	   *worker_latch;	/* NULL while no worker runs */
+	Latch	   *keeper_latch;	/* NULL while no keeper runs */
 	pg_atomic_uint64 passes;
 	pg_atomic_uint64 mock_now;
 	pg_atomic_uint64 worker_since;
@@ -36,6 +38,9 @@ typedef struct SharedState
 	pg_atomic_uint32 bridge_waked[BRIDGE_SLOTS];
 	pg_atomic_uint64 memory_differences;
 	pg_atomic_uint32 other_version; /* the worker stands still */
+	pg_atomic_uint64 tidy_wanted;
+	pg_atomic_uint64 tidy_done;
+	pg_atomic_uint32 log_intake;
 } SharedState;
 
 static SharedState *shared;
@@ -52,6 +57,7 @@ shared_request(void)
 	RequestAddinShmemSpace(unidesk_beats_bytes());
 	RequestAddinShmemSpace(unidesk_hints_bytes());
 	RequestAddinShmemSpace(unidesk_recent_bytes());
+	RequestAddinShmemSpace(unidesk_space_bytes());
 	RequestNamedLWLockTranche("unidesk", UNIDESK_BEAT_LOCKS + 1);
 }
 
@@ -77,11 +83,15 @@ shared_startup(void)
 			pg_atomic_init_u32(&shared->bridge_waked[i], 0);
 		pg_atomic_init_u64(&shared->memory_differences, 0);
 		pg_atomic_init_u32(&shared->other_version, 0);
+		pg_atomic_init_u64(&shared->tidy_wanted, 0);
+		pg_atomic_init_u64(&shared->tidy_done, 0);
+		pg_atomic_init_u32(&shared->log_intake, 0);
 	}
 	locks = GetNamedLWLockTranche("unidesk");
 	unidesk_beats_startup(locks);
 	unidesk_hints_startup();
 	unidesk_recent_startup(&locks[UNIDESK_BEAT_LOCKS].lock);
+	unidesk_space_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -91,6 +101,15 @@ unidesk_wake_worker(void)
 	SpinLockAcquire(&shared->mutex);
 	if (shared->worker_latch != NULL)
 		SetLatch(shared->worker_latch);
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+unidesk_wake_keeper(void)
+{
+	SpinLockAcquire(&shared->mutex);
+	if (shared->keeper_latch != NULL)
+		SetLatch(shared->keeper_latch);
 	SpinLockRelease(&shared->mutex);
 }
 
@@ -133,6 +152,23 @@ void
 unidesk_shared_set_other_version(bool other)
 {
 	pg_atomic_write_u32(&shared->other_version, other);
+}
+
+static void
+forget_keeper(int code, Datum arg)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->keeper_latch = NULL;
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+unidesk_shared_keeper_started(void)
+{
+	before_shmem_exit(forget_keeper, (Datum) 0);
+	SpinLockAcquire(&shared->mutex);
+	shared->keeper_latch = MyLatch;
+	SpinLockRelease(&shared->mutex);
 }
 
 bool
@@ -233,4 +269,40 @@ void
 unidesk_shared_set_mock_now(TimestampTz now)
 {
 	pg_atomic_write_u64(&shared->mock_now, (uint64) now);
+}
+
+uint64
+unidesk_shared_want_tidy(void)
+{
+	return pg_atomic_add_fetch_u64(&shared->tidy_wanted, 1);
+}
+
+uint64
+unidesk_shared_tidy_wanted(void)
+{
+	return pg_atomic_read_u64(&shared->tidy_wanted);
+}
+
+uint64
+unidesk_shared_tidy_done(void)
+{
+	return pg_atomic_read_u64(&shared->tidy_done);
+}
+
+void
+unidesk_shared_set_tidy_done(uint64 number)
+{
+	pg_atomic_write_u64(&shared->tidy_done, number);
+}
+
+int
+unidesk_shared_log_intake(void)
+{
+	return pg_atomic_read_u32(&shared->log_intake);
+}
+
+void
+unidesk_shared_set_log_intake(int segment)
+{
+	pg_atomic_write_u32(&shared->log_intake, segment);
 }

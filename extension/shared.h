@@ -7,6 +7,7 @@
  *	beats.c		last contact with each node
  *	hints.c		which rows changed, on their way to the worker
  *	recent.c	newest orders, on their way to the bridges
+ *	space.c		room on the database's volume (space.h)
  */
 #ifndef UNIDESK_SHARED_H
 #define UNIDESK_SHARED_H
@@ -42,6 +43,20 @@ extern TimestampTz unidesk_shared_worker_since(void);
 extern void unidesk_shared_set_other_version(bool other);
 
 extern void unidesk_wake_worker(void);
+
+/* The keeper's latch. */
+extern void unidesk_shared_keeper_started(void);
+extern void unidesk_wake_keeper(void);
+
+/* Rounds of the keeper that somebody waits for, by number. */
+extern uint64 unidesk_shared_want_tidy(void);
+extern uint64 unidesk_shared_tidy_wanted(void);
+extern uint64 unidesk_shared_tidy_done(void);
+extern void unidesk_shared_set_tidy_done(uint64 number);
+
+/* The segment of log_chunk that new chunks go to; segment.c. */
+extern int	unidesk_shared_log_intake(void);
+extern void unidesk_shared_set_log_intake(int segment);
 
 /* Passes completed since the server's start. */
 extern void unidesk_shared_pass_done(void);

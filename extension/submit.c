@@ -26,6 +26,7 @@
 #include "people.h"
 #include "request.h"
 #include "shared.h"
+#include "space.h"
 
 #define BULK_MAX 100000
 /* Whole numbers up to here are exact as a double; nothing needs more. */
@@ -209,6 +210,7 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 	}
 	if (fresh_count == 0)
 		return;
+	unidesk_space_take_tasks(fresh_count);
 	write_tasks(fresh, fresh_ids, specs, projects, fresh_count, account_id);
 	ForceSyncCommit();
 	unidesk_note_tasks(fresh_ids[0], fresh_ids[fresh_count - 1]);

@@ -6,8 +6,9 @@
  * answered with the offset that is wanted next, so an agent that knows
  * nothing finds its place with one message.  Beyond the budget, or the end that
  * was reported, bytes are acknowledged and dropped, or the node would keep
- * them, and all of the attempt, for ever.  An advisory lock per task keeps two
- * bridges from appending to the same log at once.
+ * them, and all of the attempt, for ever.  While the volume is too full nothing
+ * is stored and the credit is 0.  An advisory lock per task keeps two bridges
+ * from appending to the same log at once.
  */
 #include "unidesk.h"
 
@@ -17,6 +18,8 @@
 #include "miscadmin.h"
 
 #include "message.h"
+#include "shared.h"
+#include "space.h"
 
 /* Key space of our advisory locks: "log "; the last number of the tag is one
  * that no SQL function takes, or anybody could hold up a log. */
@@ -69,10 +72,11 @@ stored_end(int64 task_id, int32 attempt)
 
 	unidesk_arg_int64(&args, task_id);
 	unidesk_arg_int32(&args, attempt);
-	if (unidesk_execute(&plan,
-						"SELECT \"offset\" + pg_catalog.octet_length(bytes) FROM unidesk_data.log_chunk"
-						" WHERE task_id = $1 AND attempt = $2 ORDER BY \"offset\" DESC LIMIT 1", &args) == 0)
-		return 0;
+	unidesk_execute(&plan,
+					"SELECT greatest((SELECT \"offset\" + octet_length(bytes) FROM unidesk_data.log_chunk"
+					" WHERE task_id = $1 AND attempt = $2 ORDER BY \"offset\" DESC LIMIT 1),"
+					" (SELECT \"offset\" + length FROM unidesk_data.log_block"
+					" WHERE task_id = $1 AND attempt = $2 ORDER BY \"offset\" DESC LIMIT 1), 0)", &args);
 	return unidesk_column_int64(0, 1);
 }
 
@@ -80,6 +84,7 @@ stored_end(int64 task_id, int32 attempt)
 typedef struct Chunks
 {
 	int			count;
+	uint64		size;			/* bytes in all */
 	Datum	   *offsets;
 	Datum	   *streams;
 	Datum	   *bytes;
@@ -95,6 +100,7 @@ add_chunk(Chunks *chunks, int64 offset, int stream, const char *data, int length
 	chunks->offsets[chunks->count] = Int64GetDatum(offset);
 	chunks->streams[chunks->count] = Int16GetDatum(stream);
 	chunks->bytes[chunks->count] = PointerGetDatum(bytes);
+	chunks->size += length;
 	chunks->count++;
 }
 
@@ -109,12 +115,13 @@ write_chunks(const UnideskMessage *m, Chunks *chunks)
 	unidesk_arg_int64(&args, m->task);
 	unidesk_arg_int32(&args, m->attempt);
 	unidesk_arg_time(&args, unidesk_now());
+	unidesk_arg_int16(&args, unidesk_shared_log_intake());
 	unidesk_arg_array(&args, INT8OID, chunks->offsets, NULL, chunks->count);
 	unidesk_arg_array(&args, INT2OID, chunks->streams, NULL, chunks->count);
 	unidesk_arg_array(&args, BYTEAOID, chunks->bytes, NULL, chunks->count);
 	unidesk_execute(&plan,
-					"INSERT INTO unidesk_data.log_chunk (task_id, attempt, at, \"offset\", stream, bytes)"
-					" SELECT $1, $2, $3, o, s, b FROM unnest($4, $5, $6) AS c (o, s, b)", &args);
+					"INSERT INTO unidesk_data.log_chunk (task_id, attempt, at, segment, \"offset\", stream, bytes)"
+					" SELECT $1, $2, $3, $4, o, s, b FROM unnest($5, $6, $7) AS c (o, s, b)", &args);
 }
 
 void
@@ -166,8 +173,17 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 		add_chunk(&chunks, end, m->state, m->body + skip, m->body_bytes - skip);
 		end += m->body_bytes - skip;
 	}
-	write_chunks(messages, &chunks);
-	out.value = Max(end, dropped);
 	out.sequence = (int64) unidesk_log_credit * 1024;
+	if (unidesk_space_take_logs(chunks.size))
+		write_chunks(messages, &chunks);
+	else
+	{
+		/* Not now: the node keeps them, and asks again from time to time. */
+		end -= chunks.size;
+		if (chunks.size > 0)
+			dropped = 0;
+		out.sequence = 0;
+	}
+	out.value = Max(end, dropped);
 	unidesk_out(result, &out);
 }

@@ -50,6 +50,13 @@ extern int	unidesk_build_timeout;	/* s */
 extern int	unidesk_log_keep;	/* days */
 extern int	unidesk_event_keep; /* days */
 extern int	unidesk_exclude_for;	/* s */
+extern int	unidesk_log_keep_size;	/* MB */
+extern int	unidesk_log_compact_after;	/* s */
+extern int	unidesk_key_keep;	/* days */
+extern int	unidesk_volume_size;	/* MB */
+extern int	unidesk_disk_warn;	/* % */
+extern int	unidesk_disk_stop_logs; /* % */
+extern int	unidesk_disk_stop_submits;	/* % */
 extern int	unidesk_foreign_keep;	/* s */
 extern char *unidesk_allowed_git_hosts;
 

@@ -1,8 +1,13 @@
 /*
  * worker.h
- *	  The parts of a turn of the background worker.
+ *	  The background workers: what they share, and the parts of their turns.
  *
- * All run inside a transaction, as the owner, with an open SPI connection.
+ * There are two, so that nothing that takes its time delays the scheduler:
+ *
+ *	worker.c	the scheduler
+ *	keeper.c	partitions, retention, compaction of logs, room on the volume
+ *
+ * Parts run inside a transaction, as the owner, with an open SPI connection.
  */
 #ifndef UNIDESK_WORKER_H
 #define UNIDESK_WORKER_H
@@ -10,6 +15,24 @@
 #include "unidesk.h"
 
 extern void unidesk_worker_setup(void); /* from _PG_init */
+
+/* background.c: what both begin with, and do between turns. */
+extern void unidesk_worker_register(const char *name, const char *function);
+extern void unidesk_worker_connect(const char *lock_timeout);
+
+/* Read the configuration again when asked to; true: it was. */
+extern bool unidesk_worker_reload(void);
+
+/* Run one part in its own transaction, as the owner; false as well while the
+ * extension is not there or its objects are of another version. */
+extern bool unidesk_in_transaction(const char *activity, bool (*part) (void));
+
+/* Were they there, and of this version, in the last transaction? */
+extern bool unidesk_objects_fit(void);
+
+/* Is it every_s since *last, which is then now?  A clock that went back makes
+ * it due as well. */
+extern bool unidesk_is_due(TimestampTz *last, int64 every_s);
 
 /* watch.c: what time brings about. */
 extern bool unidesk_watch_contact(void);

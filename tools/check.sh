@@ -27,6 +27,7 @@
 #	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes
 #	dockerfile  tests/system/dockerfile.sh: Dockerfiles of all kinds, .dockerignore
 #	canary      tests/system/canary.sh: no secret in logs, dumps, processes, containers
+#	volume      tests/system/volume.sh: a volume of 300 MB is filled
 #	pg17        tests/system/pg17.sh: the SQL tests on PostgreSQL 17, in an image build
 #
 # Every suite runs, also after another has failed; without a build there is

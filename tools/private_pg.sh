@@ -4,10 +4,11 @@
 #	  Run a command beside a PostgreSQL server of its own.
 #
 #	tools/private_pg.sh [--conf FILE] [--set NAME=VALUE]... [--no-extension] \
-#	    [--keep-log FILE] -- COMMAND [ARGUMENT...]
+#	    [--keep-log FILE] [--data DIRECTORY] [--initdb OPTION]... -- COMMAND [ARGUMENT...]
 #
 # The server is a copy in a temporary directory (tools/pg_copy.sh) and listens
-# on a socket in that directory only.  It preloads unidesk for the database
+# on a socket in that directory only; the cluster lies there too, or in the empty
+# directory --data, which stays.  It preloads unidesk for the database
 # contrib_regression, which has the extension unless --no-extension is given.
 # As root the server runs as the user postgres, or nobody where there is none.
 #
@@ -53,12 +54,16 @@ fi
 conf=
 keep_log=
 extension=yes
+data=
 settings=()
+initdb_options=()
 while [ $# -gt 0 ]; do
 	case $1 in
 		--conf) conf=$2; shift 2 ;;
 		--set) settings+=("$2"); shift 2 ;;
 		--keep-log) keep_log=$2; shift 2 ;;
+		--data) data=$2; shift 2 ;;
+		--initdb) initdb_options+=("$2"); shift 2 ;;
 		--no-extension) extension=no; shift ;;
 		--) shift; break ;;
 		*) die "unknown option: $1" ;;
@@ -71,7 +76,7 @@ BINDIR=$("$PG_CONFIG" --bindir) || die "no pg_config: tools/packages.sh check"
 export PG_ROOT PG_BIN PG_DATA PG_LOG
 PG_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/unidesk-pg.XXXXXX")
 PG_BIN=$PG_ROOT$BINDIR
-PG_DATA=$PG_ROOT/data
+PG_DATA=${data:-$PG_ROOT/data}
 PG_LOG=$PG_ROOT/server.log
 command_pid=
 
@@ -111,9 +116,9 @@ start_server()
 	touch "$PG_LOG"
 	mkdir "$PG_ROOT/socket"
 	if [ "$(id -u)" -eq 0 ]; then
-		chown "$PG_SERVER_USER" "$PG_ROOT" "$PG_LOG" "$PG_ROOT/socket"
+		chown "$PG_SERVER_USER" "$PG_ROOT" "$PG_LOG" "$PG_ROOT/socket" ${data:+"$data"}
 	fi
-	as_server "$PG_BIN/initdb" -D "$PG_DATA" -U postgres -A trust -E UTF8 --no-locale -N \
+	as_server "$PG_BIN/initdb" -D "$PG_DATA" -U postgres -A trust -E UTF8 --no-locale -N "${initdb_options[@]}" \
 		>"$PG_ROOT/initdb.log" 2>&1 || { cat "$PG_ROOT/initdb.log" >&2; exit 1; }
 	{
 		cat <<-END

@@ -445,6 +445,46 @@ START_TEST(logs_ask_first_and_keep_to_the_credit)
 
 END_TEST
 
+/* A server whose disk is full gives no credit; it is asked until it does. */
+START_TEST(without_credit_the_log_waits_and_is_offered_again)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
+	const uint8_t *body;
+	UdEnvelope	envelope;
+
+	write_log(attempt, 10000);
+	attempt->ended = true;
+	welcome();
+	next(&body);
+	next(&body);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_SUCCEEDED, UD_FLAG_REMOVE, &attempt->fence, 1, 0, "");
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 5000, 3000, "");
+	envelope = next(&body);
+	ck_assert_int_eq(envelope.value, 3000);
+	ck_assert_uint_eq(envelope.body_bytes, 5000);
+	/* Refused: as often as that may be, nothing is given up. */
+	for (int i = 0; i < 6; i++)
+	{
+		deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 0, 3000, "");
+		ck_assert_uint_eq(next(&body).type, 0);
+		attempt->log.last_ack_ns -= 31 * NS_PER_S;
+		envelope = next(&body);
+		ck_assert_uint_eq(envelope.type, UD_MSG_LOG);
+		ck_assert_int_eq(envelope.value, 0);
+		ck_assert_uint_eq(next(&body).type, 0);
+	}
+	ck_assert(!attempt->remove_now);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 100000, 3000, "");
+	envelope = next(&body);
+	ck_assert_int_eq(envelope.value, 3000);
+	ck_assert_uint_eq(envelope.body_bytes, 7000);
+	deliver(UD_MSG_LOG_ACK, 0, 0, &attempt->fence, 100000, 10000, "");
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert(attempt->remove_now);
+}
+
+END_TEST
+
 START_TEST(removed_when_result_and_log_are_acknowledged)
 {
 	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
@@ -811,6 +851,7 @@ main(void)
 	tcase_add_test(tests, revisions_are_of_one_incarnation);
 	tcase_add_test(tests, only_our_beats_renew_leases);
 	tcase_add_test(tests, logs_ask_first_and_keep_to_the_credit);
+	tcase_add_test(tests, without_credit_the_log_waits_and_is_offered_again);
 	tcase_add_test(tests, removed_when_result_and_log_are_acknowledged);
 	tcase_add_test(tests, before_the_welcome_deadlines_stay);
 	tcase_add_test(tests, an_unknown_attempt_without_spec_is_lost);

@@ -166,7 +166,7 @@ CREATE TABLE unidesk_data.task_default PARTITION OF unidesk_data.task (PRIMARY K
 CREATE INDEX ON unidesk_data.task_default (project_id, id);
 COMMENT ON TABLE unidesk_data.task IS 'Tasks: what was asked and how it ended; written at submit and at the end. state is NULL while the task is in live.';
 COMMENT ON TABLE unidesk_data.task_first IS 'Partition of task: the first two million ids. The fillfactor leaves room for the rows to grow at their end.';
-COMMENT ON TABLE unidesk_data.task_default IS 'Partition of task for ids without one; the worker moves its rows.';
+COMMENT ON TABLE unidesk_data.task_default IS 'Partition of task for ids without one; the keeper moves its rows.';
 
 -- Columns that never change come first: an update then logs only the rest.
 CREATE TABLE unidesk_data.live (
@@ -232,7 +232,7 @@ CREATE TABLE unidesk_data.attempt (
 CREATE TABLE unidesk_data.attempt_default PARTITION OF unidesk_data.attempt DEFAULT;
 CREATE INDEX ON unidesk_data.attempt_default (task_id);
 COMMENT ON TABLE unidesk_data.attempt IS 'Attempts that ended without ending their task well; the one that succeeded is in task, the live one in live.';
-COMMENT ON TABLE unidesk_data.attempt_default IS 'Partition of attempt for times without one; the worker moves its rows.';
+COMMENT ON TABLE unidesk_data.attempt_default IS 'Partition of attempt for times without one; the keeper moves its rows.';
 
 CREATE TABLE unidesk_data.held (
 	incarnation	bigint NOT NULL,
@@ -267,7 +267,7 @@ CREATE TABLE unidesk_data.task_event (
 CREATE TABLE unidesk_data.task_event_default PARTITION OF unidesk_data.task_event DEFAULT;
 CREATE INDEX ON unidesk_data.task_event_default (task_id);
 COMMENT ON TABLE unidesk_data.task_event IS 'What happened to tasks, append only. steps are the attempt states walked in one report, a byte each; seq counts 1, 2, … without gaps within a task.';
-COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the worker moves its rows.';
+COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the keeper moves its rows.';
 
 CREATE TABLE unidesk_data.node_event (
 	at			timestamptz NOT NULL,
@@ -280,18 +280,53 @@ CREATE TABLE unidesk_data.node_event (
 CREATE INDEX ON unidesk_data.node_event (node_id, at);
 COMMENT ON TABLE unidesk_data.node_event IS 'What happened to nodes, append only.';
 
+-- A partition is emptied whole and never vacuumed: extension/segment.c.
 CREATE TABLE unidesk_data.log_chunk (
 	task_id		bigint NOT NULL,
 	attempt		integer NOT NULL,
 	"offset"	bigint NOT NULL,
 	stream		smallint NOT NULL,
+	segment		smallint NOT NULL,
 	at			timestamptz NOT NULL,
 	bytes		bytea NOT NULL
-) PARTITION BY RANGE (at);
-CREATE TABLE unidesk_data.log_chunk_default PARTITION OF unidesk_data.log_chunk DEFAULT;
-CREATE INDEX ON unidesk_data.log_chunk_default (task_id, attempt, "offset");
-COMMENT ON TABLE unidesk_data.log_chunk IS 'Logs: exact bytes; one offset space per attempt over both streams.';
-COMMENT ON TABLE unidesk_data.log_chunk_default IS 'Partition of log_chunk for times without one; the worker moves its rows.';
+) PARTITION BY LIST (segment);
+CREATE TABLE unidesk_data.log_chunk_0 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (0) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_1 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (1) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_2 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (2) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_3 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (3) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE INDEX ON unidesk_data.log_chunk_0 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_1 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_2 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_3 (task_id, attempt, "offset");
+COMMENT ON TABLE unidesk_data.log_chunk IS 'Logs as they come in: exact bytes; one offset space per attempt over both streams. Those before the end of the attempt''s last log_block are in a block already. Read logs by the view log_piece.';
+COMMENT ON TABLE unidesk_data.log_chunk_0 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_1 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_2 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_3 IS 'Partition of log_chunk: they take in by turns.';
+
+CREATE TABLE unidesk_data.log_block (
+	expires		date NOT NULL,
+	task_id		bigint NOT NULL,
+	attempt		integer NOT NULL,
+	"offset"	bigint NOT NULL,
+	length		integer NOT NULL,
+	project_id	integer NOT NULL,
+	at			timestamptz NOT NULL,
+	runs		integer[] NOT NULL,
+	bytes		bytea NOT NULL
+) PARTITION BY RANGE (expires);
+CREATE TABLE unidesk_data.log_block_default PARTITION OF unidesk_data.log_block DEFAULT;
+CREATE INDEX ON unidesk_data.log_block_default (task_id, attempt, "offset");
+COMMENT ON TABLE unidesk_data.log_block IS 'Logs merged into blocks, compressed. runs: stretches of one stream, each as length * 4 + stream. A partition holds what goes on one day, whatever project it is of, and is dropped whole.';
+COMMENT ON TABLE unidesk_data.log_block_default IS 'Partition of log_block for days without one; the keeper moves its rows.';
+
+CREATE TABLE unidesk_data.retention (
+	project_id	integer PRIMARY KEY REFERENCES unidesk_data.project,
+	keep_days	integer CHECK (keep_days > 0),
+	log_bytes	bigint CHECK (log_bytes > 0),
+	removed_before timestamptz
+);
+COMMENT ON TABLE unidesk_data.retention IS 'What projects keep, where it is not the default: days and stored bytes of logs; and how far logs are removed. An attempt that ended until removed_before, wrote a log and has none stored, had it removed.';
 
 CREATE TABLE unidesk_data.idempotency (
 	project_id	integer NOT NULL,

@@ -42,15 +42,48 @@ CREATE VIEW unidesk.transition WITH (security_invoker) AS
 	SELECT machine, from_state, to_state, by_agent, by_worker, by_person FROM unidesk._transitions();
 COMMENT ON VIEW unidesk.transition IS 'The state machines: which state follows which, and who may say so.';
 
+CREATE FUNCTION unidesk_data._log_runs(runs integer[], OUT start integer, OUT length integer, OUT stream smallint) RETURNS SETOF record
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT sum(run >> 2) OVER (ORDER BY n)::integer - (run >> 2), run >> 2, (run & 3)::smallint
+	FROM unnest(runs) WITH ORDINALITY AS r (run, n);
+END;
+COMMENT ON FUNCTION unidesk_data._log_runs(integer[]) IS 'The stretches of one stream in a block of log: where each begins, its length, its stream.';
+
+CREATE VIEW unidesk_data.log_piece WITH (security_invoker) AS
+	-- The concatenation decompresses a block once and not for each run.
+	SELECT b.task_id, b.attempt, b."offset" + r.start AS "offset", r.stream, r.length,
+		substring(b.bytes FROM r.start + 1 FOR r.length) AS bytes
+	FROM (SELECT task_id, attempt, "offset", runs, bytes || ''::bytea AS bytes FROM unidesk_data.log_block) b
+	CROSS JOIN LATERAL unidesk_data._log_runs(b.runs) r
+	UNION ALL
+	SELECT c.task_id, c.attempt, c."offset", c.stream, octet_length(c.bytes), c.bytes
+	FROM unidesk_data.log_chunk c
+	LEFT JOIN (SELECT task_id, attempt, max("offset" + length) AS covered FROM unidesk_data.log_block GROUP BY task_id, attempt) b
+		ON b.task_id = c.task_id AND b.attempt = c.attempt
+	WHERE c."offset" >= coalesce(b.covered, 0);
+COMMENT ON VIEW unidesk_data.log_piece IS 'All stored bytes of logs, each once, whether they are in a block or still a chunk.';
+
 CREATE FUNCTION unidesk.task_log(task bigint)
 	RETURNS TABLE (attempt integer, stream text, "offset" bigint, bytes bytea)
 	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-	SELECT c.attempt, unidesk._stream_name(c.stream), c."offset", c.bytes
-	FROM unidesk_data.log_chunk c WHERE c.task_id = task_log.task
-	ORDER BY c.attempt, c."offset"
+	WITH stored AS MATERIALIZED (
+		SELECT p.attempt, p.stream, p."offset", p.bytes FROM unidesk_data.log_piece p WHERE p.task_id = task_log.task
+	), gone AS (
+		SELECT s.attempt, min(s."offset") AS bytes FROM stored s GROUP BY s.attempt HAVING min(s."offset") > 0
+		UNION ALL
+		SELECT a.attempt, a.log_bytes FROM unidesk.attempts a
+		JOIN unidesk_data.task t ON t.id = a.task JOIN unidesk_data.retention r ON r.project_id = t.project_id
+		WHERE a.task = task_log.task AND a.log_bytes > 0 AND a.ended_at <= r.removed_before
+			AND NOT EXISTS (SELECT FROM stored s WHERE s.attempt = a.attempt)
+	)
+	SELECT g.attempt, 'marker', 0, convert_to(format(E'[unidesk: retention removed %s bytes of log here]\n', g.bytes), 'UTF8') FROM gone g
+	UNION ALL
+	SELECT s.attempt, unidesk._stream_name(s.stream), s."offset", s.bytes FROM stored s
+	ORDER BY 1, 3
 $$;
 COMMENT ON FUNCTION unidesk.task_log(bigint) IS
-	'The log of a task, exact bytes in order of arrival: attempt, stream (stdout, stderr, or marker where bytes were cut), offset of the first byte within the attempt, bytes.';
+	'The log of a task, exact bytes in order of arrival: attempt, stream (stdout, stderr, or marker where bytes were cut or removed), offset of the first byte within the attempt, bytes.';
 
 CREATE FUNCTION unidesk.task_log_text(task bigint) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

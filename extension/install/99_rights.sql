@@ -9,6 +9,7 @@ GRANT USAGE ON SCHEMA unidesk, unidesk_data TO unidesk_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA unidesk TO unidesk_user;
 GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account, unidesk_data.task, unidesk_data.live,
 	unidesk_data.spec, unidesk_data.task_event, unidesk_data.attempt, unidesk_data.log_chunk,
+	unidesk_data.log_block, unidesk_data.log_piece, unidesk_data.retention,
 	unidesk_data.node_live, unidesk_data.node_use, unidesk_data.node_event, unidesk_data.held, unidesk_data.incarnation,
 	unidesk_data.backup TO unidesk_user;
 -- Not the hash of the token.
@@ -21,13 +22,14 @@ DECLARE
 BEGIN
 	-- The names without an underscore are for people, and the views need the _names.
 	FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'unidesk'::regnamespace
-		AND (p.proname !~ '^_' OR p.proname ~ '^_((task_state|attempt_state|node_status|scheduling|phase|stream|reason)_name|transitions|last_seen|lossy_text|steps)$')
+		AND (p.proname !~ '^_' OR p.proname ~ '^_((task_state|attempt_state|node_status|scheduling|phase|stream|reason)_name|transitions|last_seen|lossy_text|steps|volume|table_bytes)$')
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO unidesk_user', f);
 	END LOOP;
 END
 $$;
-GRANT EXECUTE ON FUNCTION unidesk_data._stages(integer[]), unidesk_data._image_text(bytea) TO unidesk_user;
+GRANT EXECUTE ON FUNCTION unidesk_data._stages(integer[]), unidesk_data._image_text(bytea), unidesk_data._log_runs(integer[]),
+	unidesk_data._block_bytes(bytea, integer[]) TO unidesk_user;
 
 GRANT USAGE ON SCHEMA unidesk_bridge TO unidesk_bridge;
 GRANT USAGE ON TYPE unidesk_bridge.message TO unidesk_bridge;

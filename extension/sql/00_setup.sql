@@ -100,6 +100,7 @@ CREATE FUNCTION test.forget_unended() RETURNS void LANGUAGE sql AS $$
 	DELETE FROM unidesk_data.task_event WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
 	DELETE FROM unidesk_data.attempt WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
 	DELETE FROM unidesk_data.log_chunk WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
+	DELETE FROM unidesk_data.log_block WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
 	DELETE FROM unidesk_data.idempotency WHERE task_id IN (SELECT id FROM unidesk_data.task WHERE state IS NULL);
 	DELETE FROM unidesk_data.task WHERE state IS NULL;
 	SELECT unidesk._rescan();

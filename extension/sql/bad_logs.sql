@@ -2,8 +2,8 @@
 SELECT unidesk.create_user('bad_ada') IS NOT NULL AND unidesk.create_user('bad_eve') IS NOT NULL AND unidesk.create_project('bad-logs') IS NOT NULL AS made;
 SELECT unidesk.add_member('bad-logs', 'bad_ada', 'viewer');
 SELECT test.submit('bad-logs', labels => '{"site": "nowhere"}') AS task \gset
-INSERT INTO unidesk_data.log_chunk (task_id, attempt, "offset", stream, at, bytes)
-	VALUES (:task, 1, 0, 1, now(), '\x00ff41eda0801b5b324ac0aff09f98'), (:task, 1, 15, 2, now(), '\xf48fbfbff4908080e280ae0a');
+INSERT INTO unidesk_data.log_chunk (task_id, attempt, "offset", stream, segment, at, bytes)
+	VALUES (:task, 1, 0, 1, 0, now(), '\x00ff41eda0801b5b324ac0aff09f98'), (:task, 1, 15, 2, 0, now(), '\xf48fbfbff4908080e280ae0a');
 SELECT test.state() AS before \gset
 -- No such task: no rows, as for one of somebody else's.
 SELECT e, test.bad(format('SELECT unidesk.task_log(%s)', e)) AS task_log, test.bad(format('SELECT unidesk.task_log_text(%s)', e)) AS task_log_text

@@ -8,7 +8,7 @@ SET SESSION AUTHORIZATION bad_eve;
 SELECT unidesk.create_project('bad-theirs') IS NOT NULL AS made;
 SELECT test.submit('bad-theirs', labels => '{"site": "nowhere"}') AS theirs \gset
 RESET SESSION AUTHORIZATION;
-INSERT INTO unidesk_data.log_chunk (task_id, attempt, "offset", stream, at, bytes) VALUES (:theirs, 1, 0, 1, now(), 'secret');
+INSERT INTO unidesk_data.log_chunk (task_id, attempt, "offset", stream, segment, at, bytes) VALUES (:theirs, 1, 0, 1, 0, now(), 'secret');
 INSERT INTO unidesk_data.attempt (task_id, attempt, incarnation, node_id, state, reason, placed_at, ended_at) VALUES (:theirs, 1, 1, 1, 8, 100, now(), now());
 SELECT test.state() AS before \gset
 

@@ -102,9 +102,10 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET prepare_s = 10 WHERE task_id 
 SELECT test.broken($$ UPDATE unidesk_data.live SET run_s = 10, grace_s = 0, started_at = started_at - interval '1 hour' WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET state_at = state_at - interval '1 day' WHERE task_id = test.id('stops') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET queue_s = 10 WHERE task_id = test.id('waiting') $$);
--- Partitions; these go by the real clock.
-SELECT test.broken($$ INSERT INTO unidesk_data.log_chunk VALUES (test.id('done'), 1, 13, 1, now() - interval '3 days', '') $$);
-SELECT test.broken(format('ALTER TABLE unidesk_data.task_event_%s RENAME TO moved', to_char((now() + interval '1 day') AT TIME ZONE 'UTC', 'YYYYMMDD')));
+-- Partitions.
+SELECT unidesk._tidy();
+SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT '2030-01-01', id, 1, 13, 0, project_id, '2029-12-01', '{}', '' FROM unidesk_data.task WHERE id = test.id('done') $$);
+SELECT test.broken('ALTER TABLE unidesk_data.task_event_20300102 RENAME TO moved');
 -- History of tasks.
 SELECT test.broken($$ DELETE FROM unidesk_data.live WHERE task_id = test.id('waiting') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET exit_code = 1 WHERE id = test.id('done') $$);
@@ -124,8 +125,9 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET reason = 700 WHERE task_id = 
 SELECT test.broken($$ UPDATE unidesk_data.live SET attempt_state = 5 WHERE task_id = test.id('prepares') $$);
 SELECT test.broken($$ UPDATE unidesk_data.attempt SET reason = 101 WHERE task_id = test.id('again') $$);
 -- Logs: a gap, a byte twice, more than the node said.
-SELECT test.broken($$ DELETE FROM unidesk_data.log_chunk WHERE task_id = test.id('done') AND "offset" = 4 $$);
-SELECT test.broken($$ UPDATE unidesk_data.log_chunk SET "offset" = 7 WHERE task_id = test.id('done') AND "offset" = 8 $$);
+SELECT test.broken($$ UPDATE unidesk_data.log_block SET "offset" = 1, length = length - 1 WHERE task_id = test.id('done') $$);
+SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT expires, task_id, attempt, 7, 6, project_id, at, runs, bytes
+	FROM unidesk_data.log_block WHERE task_id = test.id('done') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET log_end = 12 WHERE id = test.id('done') $$);
 -- Every rule was broken; the one that is missing here is broken by memory.sql.
 SELECT code FROM unidesk.invariants WHERE code NOT IN (SELECT code FROM test.seen);

@@ -90,5 +90,6 @@ UPDATE unidesk_data.node SET scheduling = 3 WHERE name = 'm';
 SELECT test.submit(labels => '{"site": "nowhere"}') AS task \gset
 SELECT unidesk._tick('2030-02-01 00:03:00+00');
 SELECT unidesk._memory_differences();
+SELECT unidesk._tidy();
 SELECT code, task, attempt, node FROM unidesk.check_invariants();
 SELECT unidesk.cancel_task(:task);

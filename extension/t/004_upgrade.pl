@@ -14,7 +14,7 @@ my $latest = value($node, q{SELECT default_version FROM pg_available_extensions 
 value($node, q{CREATE EXTENSION unidesk VERSION '0.1'});
 within($node, q{SELECT query FROM pg_stat_activity WHERE backend_type = 'unidesk scheduler'}, 'stands still until ALTER EXTENSION unidesk UPDATE', 'the worker shows that it stands still');
 is(value($node, 'SELECT unidesk.worker_alive()'), 'f', 'a health check fails');
-like(slurp_file($node->logfile), qr/WARNING:  the scheduler stands still: the extension's objects are of version 0\.1, its library is of version \Q$latest\E\n.*HINT:  Run ALTER EXTENSION unidesk UPDATE/,
+like(slurp_file($node->logfile), qr/WARNING:  unidesk scheduler stands still: the extension's objects are of version 0\.1, its library is of version \Q$latest\E\n.*HINT:  Run ALTER EXTENSION unidesk UPDATE/,
 	'the log says what to do');
 
 # As the worker of 0.1 left it: partitions of its days, and rows.
@@ -46,7 +46,7 @@ my $pid = worker_pid($node);
 value($node, 'ALTER EXTENSION unidesk UPDATE');
 worker_works($node, 'after the update the scheduler works');
 is(worker_pid($node), $pid, 'without a restart');
-ok($node->log_contains("the extension's objects are of version \Q$latest\E now: the scheduler works"), 'the log says so');
+ok($node->log_contains("the extension's objects are of version \Q$latest\E now: unidesk scheduler works"), 'the log says so');
 is(value($node, $facts), $before, 'every row is as it was, the incarnation too');
 new_pass($node);
 
@@ -60,7 +60,7 @@ is(value($node, q{SELECT unidesk.submit_task('demo', 'https://git.example/code.g
 	'Dockerfile', ARRAY['true'], environment => '{"A": "b"}', idempotency_key => 'once', hold => true)}), 6, "0.1's idempotency key names the same task");
 cmp_ok((submit($node, 1))[0], '>', 7, 'the next task has a new number');
 is(value($node, 'SELECT unidesk._memory_differences()'), 0, "the worker's memory is right");
-value($node, 'SELECT unidesk_data._maintain_partitions(30, 30)');
+value($node, 'SELECT unidesk._tidy()');
 unlike(slurp_file($node->logfile), qr/unidesk scheduler +ERROR|TRAP/, 'the worker met no error');
 $node->stop;
 done_testing();

@@ -50,18 +50,135 @@ CREATE FUNCTION unidesk._shown(given text) RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_shown_text';
 COMMENT ON FUNCTION unidesk._shown(text) IS 'What somebody gave as a name, for a message: without control characters, and cut.';
 
+-- Logs: taken in by turns, merged into blocks, kept as each project says.  The
+-- keeper of 0.2 makes the partitions.
+
+DROP FUNCTION unidesk_data._maintain_partitions(integer, integer);
+DROP FUNCTION unidesk_data._drop_partitions(text, date);
+DROP FUNCTION unidesk_data._make_partition(text, text, text, text, text, boolean);
+COMMENT ON TABLE unidesk_data.task_default IS 'Partition of task for ids without one; the keeper moves its rows.';
+COMMENT ON TABLE unidesk_data.attempt_default IS 'Partition of attempt for times without one; the keeper moves its rows.';
+COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the keeper moves its rows.';
+
+ALTER TABLE unidesk_data.log_chunk RENAME TO log_chunk_by_day;
+
+-- A partition is emptied whole and never vacuumed: extension/segment.c.
+CREATE TABLE unidesk_data.log_chunk (
+	task_id		bigint NOT NULL,
+	attempt		integer NOT NULL,
+	"offset"	bigint NOT NULL,
+	stream		smallint NOT NULL,
+	segment		smallint NOT NULL,
+	at			timestamptz NOT NULL,
+	bytes		bytea NOT NULL
+) PARTITION BY LIST (segment);
+CREATE TABLE unidesk_data.log_chunk_0 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (0) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_1 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (1) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_2 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (2) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE TABLE unidesk_data.log_chunk_3 PARTITION OF unidesk_data.log_chunk FOR VALUES IN (3) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+CREATE INDEX ON unidesk_data.log_chunk_0 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_1 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_2 (task_id, attempt, "offset");
+CREATE INDEX ON unidesk_data.log_chunk_3 (task_id, attempt, "offset");
+COMMENT ON TABLE unidesk_data.log_chunk IS 'Logs as they come in: exact bytes; one offset space per attempt over both streams. Those before the end of the attempt''s last log_block are in a block already. Read logs by the view log_piece.';
+COMMENT ON TABLE unidesk_data.log_chunk_0 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_1 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_2 IS 'Partition of log_chunk: they take in by turns.';
+COMMENT ON TABLE unidesk_data.log_chunk_3 IS 'Partition of log_chunk: they take in by turns.';
+
+CREATE TABLE unidesk_data.log_block (
+	expires		date NOT NULL,
+	task_id		bigint NOT NULL,
+	attempt		integer NOT NULL,
+	"offset"	bigint NOT NULL,
+	length		integer NOT NULL,
+	project_id	integer NOT NULL,
+	at			timestamptz NOT NULL,
+	runs		integer[] NOT NULL,
+	bytes		bytea NOT NULL
+) PARTITION BY RANGE (expires);
+CREATE TABLE unidesk_data.log_block_default PARTITION OF unidesk_data.log_block DEFAULT;
+CREATE INDEX ON unidesk_data.log_block_default (task_id, attempt, "offset");
+COMMENT ON TABLE unidesk_data.log_block IS 'Logs merged into blocks, compressed. runs: stretches of one stream, each as length * 4 + stream. A partition holds what goes on one day, whatever project it is of, and is dropped whole.';
+COMMENT ON TABLE unidesk_data.log_block_default IS 'Partition of log_block for days without one; the keeper moves its rows.';
+
+CREATE TABLE unidesk_data.retention (
+	project_id	integer PRIMARY KEY REFERENCES unidesk_data.project,
+	keep_days	integer CHECK (keep_days > 0),
+	log_bytes	bigint CHECK (log_bytes > 0),
+	removed_before timestamptz
+);
+COMMENT ON TABLE unidesk_data.retention IS 'What projects keep, where it is not the default: days and stored bytes of logs; and how far logs are removed. An attempt that ended until removed_before, wrote a log and has none stored, had it removed.';
+
+INSERT INTO unidesk_data.log_chunk (task_id, attempt, "offset", stream, segment, at, bytes)
+	SELECT task_id, attempt, "offset", stream, 0, at, bytes FROM unidesk_data.log_chunk_by_day;
+-- DROP TABLE alone would leave their numbers with the tables to dump.
+ALTER EXTENSION unidesk DROP TABLE unidesk_data.log_chunk_by_day;
+ALTER EXTENSION unidesk DROP TABLE unidesk_data.log_chunk_default;
+DROP TABLE unidesk_data.log_chunk_by_day;
+
+CREATE FUNCTION unidesk_data._log_runs(runs integer[], OUT start integer, OUT length integer, OUT stream smallint) RETURNS SETOF record
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT sum(run >> 2) OVER (ORDER BY n)::integer - (run >> 2), run >> 2, (run & 3)::smallint
+	FROM unnest(runs) WITH ORDINALITY AS r (run, n);
+END;
+COMMENT ON FUNCTION unidesk_data._log_runs(integer[]) IS 'The stretches of one stream in a block of log: where each begins, its length, its stream.';
+
+CREATE VIEW unidesk_data.log_piece WITH (security_invoker) AS
+	-- The concatenation decompresses a block once and not for each run.
+	SELECT b.task_id, b.attempt, b."offset" + r.start AS "offset", r.stream, r.length,
+		substring(b.bytes FROM r.start + 1 FOR r.length) AS bytes
+	FROM (SELECT task_id, attempt, "offset", runs, bytes || ''::bytea AS bytes FROM unidesk_data.log_block) b
+	CROSS JOIN LATERAL unidesk_data._log_runs(b.runs) r
+	UNION ALL
+	SELECT c.task_id, c.attempt, c."offset", c.stream, octet_length(c.bytes), c.bytes
+	FROM unidesk_data.log_chunk c
+	LEFT JOIN (SELECT task_id, attempt, max("offset" + length) AS covered FROM unidesk_data.log_block GROUP BY task_id, attempt) b
+		ON b.task_id = c.task_id AND b.attempt = c.attempt
+	WHERE c."offset" >= coalesce(b.covered, 0);
+COMMENT ON VIEW unidesk_data.log_piece IS 'All stored bytes of logs, each once, whether they are in a block or still a chunk.';
+
+CREATE OR REPLACE FUNCTION unidesk.task_log(task bigint)
+	RETURNS TABLE (attempt integer, stream text, "offset" bigint, bytes bytea)
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+	WITH stored AS MATERIALIZED (
+		SELECT p.attempt, p.stream, p."offset", p.bytes FROM unidesk_data.log_piece p WHERE p.task_id = task_log.task
+	), gone AS (
+		SELECT s.attempt, min(s."offset") AS bytes FROM stored s GROUP BY s.attempt HAVING min(s."offset") > 0
+		UNION ALL
+		SELECT a.attempt, a.log_bytes FROM unidesk.attempts a
+		JOIN unidesk_data.task t ON t.id = a.task JOIN unidesk_data.retention r ON r.project_id = t.project_id
+		WHERE a.task = task_log.task AND a.log_bytes > 0 AND a.ended_at <= r.removed_before
+			AND NOT EXISTS (SELECT FROM stored s WHERE s.attempt = a.attempt)
+	)
+	SELECT g.attempt, 'marker', 0, convert_to(format(E'[unidesk: retention removed %s bytes of log here]\n', g.bytes), 'UTF8') FROM gone g
+	UNION ALL
+	SELECT s.attempt, unidesk._stream_name(s.stream), s."offset", s.bytes FROM stored s
+	ORDER BY 1, 3
+$$;
+COMMENT ON FUNCTION unidesk.task_log(bigint) IS
+	'The log of a task, exact bytes in order of arrival: attempt, stream (stdout, stderr, or marker where bytes were cut or removed), offset of the first byte within the attempt, bytes.';
+
 -- Row-level security binds the owner too, who sees all when working as itself.
 
 DO $$
 DECLARE
 	name text;
 BEGIN
-	FOREACH name IN ARRAY ARRAY['project', 'member', 'task', 'live', 'spec', 'task_event', 'attempt', 'log_chunk', 'held'] LOOP
+	FOREACH name IN ARRAY ARRAY['project', 'member', 'task', 'live', 'spec', 'task_event', 'attempt', 'log_chunk', 'log_block', 'retention', 'held'] LOOP
 		EXECUTE format('ALTER TABLE unidesk_data.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
 		EXECUTE format('CREATE POLICY owner_works ON unidesk_data.%I TO unidesk_owner USING (current_user = ''unidesk_owner'') WITH CHECK (true)', name);
 	END LOOP;
 END
 $$;
+
+CREATE POLICY members_see ON unidesk_data.log_chunk FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = task_id));
+CREATE POLICY members_see ON unidesk_data.log_block FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
+CREATE POLICY members_see ON unidesk_data.retention FOR SELECT TO unidesk_user
+	USING ((SELECT unidesk.is_admin()) OR project_id = ANY ((SELECT unidesk.my_projects())::integer[]));
 
 -- Answers to bad arguments.
 

@@ -217,25 +217,41 @@ COMMENT ON FUNCTION unidesk_data._history_event_attempt(bigint) IS 'Each attempt
 
 -- ---- logs ----
 
+-- Pieces by their length alone: blocks are not decompressed, and a chunk that
+-- a block covers already does not count.
+CREATE FUNCTION unidesk_data._logged(first_task bigint, OUT task_id bigint, OUT attempt integer, OUT "offset" bigint, OUT length bigint)
+	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT b.task_id, b.attempt, b."offset", b.length FROM unidesk_data.log_block b WHERE b.task_id >= first_task
+	UNION ALL
+	SELECT c.task_id, c.attempt, c."offset", octet_length(c.bytes) FROM unidesk_data.log_chunk c
+	LEFT JOIN (SELECT m.task_id, m.attempt, max(m."offset" + m.length) AS covered FROM unidesk_data.log_block m
+		WHERE m.task_id >= first_task GROUP BY m.task_id, m.attempt) b ON b.task_id = c.task_id AND b.attempt = c.attempt
+	WHERE c.task_id >= first_task AND c."offset" >= coalesce(b.covered, 0);
+END;
+COMMENT ON FUNCTION unidesk_data._logged(bigint) IS 'Stored pieces of logs: where each begins and how long it is.';
+
 CREATE FUNCTION unidesk_data._history_log(first_task bigint, OUT task bigint, OUT attempt integer, OUT node text, OUT detail text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 	SELECT c.task_id, c.attempt, NULL::text, format('bytes from %s on follow byte %s', c."offset", coalesce(c.previous_end, 0))
-	FROM (
-		SELECT b.task_id, b.attempt, b."offset", lag(b."offset" + b.bytes) OVER (PARTITION BY b.task_id, b.attempt ORDER BY b."offset") AS previous_end
-		FROM (SELECT x.task_id, x.attempt, x."offset", octet_length(x.bytes) AS bytes FROM unidesk_data.log_chunk x
-			WHERE x.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('log_chunk')))) b
-	) c WHERE c."offset" <> coalesce(c.previous_end, 0);
+	FROM (SELECT p.task_id, p.attempt, p."offset", lag(p."offset" + p.length) OVER (PARTITION BY p.task_id, p.attempt ORDER BY p."offset") AS previous_end
+		FROM unidesk_data._logged(first_task) p) c
+	JOIN unidesk_data.task t ON t.id = c.task_id
+	LEFT JOIN unidesk_data.retention r ON r.project_id = t.project_id
+	WHERE c."offset" <> coalesce(c.previous_end, 0)
+		-- The beginning of an old log may have been removed.
+		AND (c.previous_end IS NOT NULL OR (r.removed_before IS NULL AND unidesk._now() - t.created_at
+			< make_interval(days => least(coalesce(r.keep_days, current_setting('unidesk.log_keep')::integer), current_setting('unidesk.log_keep')::integer))));
 END;
-COMMENT ON FUNCTION unidesk_data._history_log(bigint) IS 'The log of an attempt has no gap and no byte twice.';
+COMMENT ON FUNCTION unidesk_data._history_log(bigint) IS 'The log of an attempt has no gap and no byte twice; only its beginning may have been removed, when it was old.';
 
 CREATE FUNCTION unidesk_data._history_log_end(first_task bigint, OUT task bigint, OUT attempt integer, OUT node text, OUT detail text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 	SELECT c.task_id, c.attempt, NULL::text, CASE WHEN x.known THEN format('its log ended with %s bytes, %s are stored', x.log_end, c.stored)
 		ELSE 'no such attempt was made' END
-	FROM (SELECT k.task_id, k.attempt, max(k."offset" + octet_length(k.bytes)) AS stored FROM unidesk_data.log_chunk k
-		WHERE k.task_id >= first_task GROUP BY k.task_id, k.attempt) c
+	FROM (SELECT p.task_id, p.attempt, max(p."offset" + p.length) AS stored FROM unidesk_data._logged(first_task) p GROUP BY p.task_id, p.attempt) c
 	LEFT JOIN unidesk_data.task t ON t.id = c.task_id
 	LEFT JOIN unidesk_data.live l ON l.task_id = c.task_id
 	LEFT JOIN unidesk_data.attempt a ON a.task_id = c.task_id AND a.attempt = c.attempt

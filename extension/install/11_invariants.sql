@@ -8,7 +8,7 @@
 --	settles_CODE	holds once the worker has caught up: it is reported when it
 --					is still broken after several of the worker's passes
 --	_history_CODE	holds in every snapshot, over the history of the tasks from
---					an id on; 11_history.sql
+--					an id on; 12_history.sql
 --
 -- States are numbers here as in the rows: tasks 1 held, 2 blocked, 3 queued,
 -- 4 active, from 5 succeeded on ended; attempts 1 assigned, 2 accepted,
@@ -285,20 +285,21 @@ CREATE VIEW unidesk_data.invariant_partition_default AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node, format('%s has rows', x.name) AS detail
 	FROM (
 		SELECT 'task_default', EXISTS (SELECT FROM unidesk_data.task_default)
-		UNION ALL SELECT 'attempt_default', EXISTS (SELECT FROM unidesk_data.attempt_default WHERE ended_at < now() - interval '1 hour')
-		UNION ALL SELECT 'task_event_default', EXISTS (SELECT FROM unidesk_data.task_event_default WHERE at < now() - interval '1 hour')
-		UNION ALL SELECT 'log_chunk_default', EXISTS (SELECT FROM unidesk_data.log_chunk_default WHERE at < now() - interval '1 hour')
+		UNION ALL SELECT 'attempt_default', EXISTS (SELECT FROM unidesk_data.attempt_default WHERE ended_at < unidesk._now() - interval '1 hour')
+		UNION ALL SELECT 'task_event_default', EXISTS (SELECT FROM unidesk_data.task_event_default WHERE at < unidesk._now() - interval '1 hour')
+		UNION ALL SELECT 'log_block_default', EXISTS (SELECT FROM unidesk_data.log_block_default WHERE at < unidesk._now() - interval '1 hour')
 	) AS x (name, has_rows) WHERE x.has_rows;
 COMMENT ON VIEW unidesk_data.invariant_partition_default IS
-	'No row stays in a default partition: the worker makes partitions ahead of time, and moves what came before them within an hour.';
+	'No row stays in a default partition: the keeper makes partitions ahead of time, and moves what came before them within an hour.';
 
--- Asks the catalog only: the worker could not make a partition while a query
+-- Asks the catalog only: the keeper could not make a partition while a query
 -- on its parent waits for it.
 CREATE VIEW unidesk_data.settles_partition_ahead AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node, format('%s does not exist', x.name) AS detail
 	FROM (
-		SELECT parent || to_char((now() + interval '1 day') AT TIME ZONE 'UTC', '_YYYYMMDD') FROM unnest(ARRAY['task_event', 'log_chunk']) AS parent
-		UNION ALL SELECT to_char((now() + interval '1 day') AT TIME ZONE 'UTC', '"attempt_"YYYYMM')
+		SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"task_event_"YYYYMMDD')
+		UNION ALL SELECT to_char((unidesk._now() + make_interval(days => current_setting('unidesk.log_keep')::integer)) AT TIME ZONE 'UTC', '"log_block_"YYYYMMDD')
+		UNION ALL SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"attempt_"YYYYMM')
 		UNION ALL SELECT format('task_from_%sm', (last_value / 2000000 + 1) * 2) FROM unidesk_data.task_id
 	) AS x (name) WHERE to_regclass(format('unidesk_data.%I', x.name)) IS NULL;
 COMMENT ON VIEW unidesk_data.settles_partition_ahead IS 'Partitions for tomorrow, and for the next two million tasks, exist.';
