@@ -50,6 +50,7 @@ SYSTEM_SUITES := \
 	container \
 	node \
 	fleet \
+	replace \
 	drill \
 	git \
 	dockerfile \

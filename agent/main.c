@@ -23,6 +23,7 @@
 #include "agent/lease.h"
 #include "agent/link.h"
 #include "agent/probe.h"
+#include "agent/replace.h"
 #include "common/log.h"
 #include "common/reasons.h"
 
@@ -32,6 +33,7 @@
 #define EXIT_WAIT_NS (8 * NS_PER_S)
 /* Healthy for at least this long after an acknowledged beat. */
 #define ALIVE_AGE_MIN_S 60
+#define REPLACE_WAIT_S 60
 
 static Agent main_agent = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -292,6 +294,41 @@ main_health(void)
 	return AGENT_EXIT_FAILED;
 }
 
+/* unidesk-agent --replace CONTAINER IMAGE [SECONDS] */
+static int
+main_replace(int argc, char **argv)
+{
+	const char *socket_path = getenv("UNIDESK_DOCKER_SOCKET");
+	char	   *end = NULL;
+	long		wait_s = argc > 4 ? strtol(argv[4], &end, 10) : REPLACE_WAIT_S;
+	sigset_t	all;
+	Docker	   *docker;
+	UdError		err = {0};
+	int			result;
+
+	if (argc < 4 || argc > 5 || argv[2][0] == '\0' || argv[3][0] == '\0' ||
+		(end != NULL && (*end != '\0' || wait_s < 1 || wait_s > 3600)))
+	{
+		fprintf(stderr, "usage: unidesk-agent --replace CONTAINER IMAGE [SECONDS]\nSECONDS (1 to 3600, %d unless given) is the time the new agent has to reach the server.\n", REPLACE_WAIT_S);
+		return AGENT_EXIT_CONFIG;
+	}
+	/* What is begun is finished, or undone; it takes no longer than that. */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	docker = docker_open(socket_path != NULL && socket_path[0] != '\0' ? socket_path : "/var/run/docker.sock", &err);
+	if (docker == NULL)
+	{
+		ud_err("%s", err.message);
+		return AGENT_EXIT_FAILED;
+	}
+	result = replace_agent(docker, argv[2], argv[3], (int) wait_s, &err);
+	docker_close(docker);
+	if (result == 0)
+		return 0;
+	ud_err("the agent was not replaced: %s", err.message);
+	return AGENT_EXIT_FAILED;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -305,12 +342,14 @@ main(int argc, char **argv)
 	}
 	if (argc == 2 && strcmp(argv[1], "--health") == 0)
 		return main_health();
+	ud_log_setup("unidesk-agent", UD_LOG_INFO);
+	if (argc > 1 && strcmp(argv[1], "--replace") == 0)
+		return main_replace(argc, argv);
 	if (argc > 1)
 	{
-		fprintf(stderr, "usage: unidesk-agent [--version | --health]\nSettings are environment variables, see docs/settings.md.\n");
+		fprintf(stderr, "usage: unidesk-agent [--version | --health | --replace CONTAINER IMAGE [SECONDS]]\nSettings are environment variables, see docs/settings.md.\n");
 		return AGENT_EXIT_CONFIG;
 	}
-	ud_log_setup("unidesk-agent", UD_LOG_INFO);
 	if (config_load(&config, &err) < 0)
 	{
 		ud_err("%s", err.message);
