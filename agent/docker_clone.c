@@ -104,7 +104,7 @@ map_without(struct json_object *map, struct json_object *others)
 
 	json_object_object_foreach(map, key, value)
 		if (!is_same(value, member(others, key)))
-			json_object_object_add(rest, key, json_object_get(value));
+		json_object_object_add(rest, key, json_object_get(value));
 	return rest;
 }
 
@@ -341,7 +341,11 @@ docker_output_tail(Docker *docker, const char *container, char *out, size_t size
 	result = docker_call_expect(docker, &call, "read the container's output", err);
 	if (result != 0)
 		return result;
-	/* Without a terminal each piece has a header: stream, three zeros, length. */
+
+	/*
+	 * Without a terminal each piece has a header: stream, three zeros,
+	 * length.
+	 */
 	bytes = (const unsigned char *) call.reply.data;
 	for (size_t at = 0; at + 8 <= call.reply.len;)
 	{

@@ -100,7 +100,7 @@ replace_look(Replace *r, UdError *err)
 		r->old = docker_clone_inspect(r->docker, r->name, err);
 	}
 	if (r->old == NULL)
-		return err->code;
+		return err->code != 0 ? err->code : UD_EIO;
 	if (json_get_text(r->old, "Image", 80, &image, err) == 1)
 		r->old_image = docker_clone_inspect_image(r->docker, image, NULL);
 	if (json_get_object(r->old, "HostConfig", &host, err) == 1 && json_get_bool(host, "AutoRemove", &auto_remove, err) == 1 && auto_remove)

@@ -82,7 +82,7 @@ replace()
 # refused TEXT IMAGE [SECONDS]
 refused() { ! replace "${@:2}" && { grep -qF -- "$1" "$out/replace.log" || { cat "$out/replace.log"; false; }; }; }
 about() { docker inspect -f "$1" "$agent_name"; }
-is_online() { within "${1:-20}" is t "SELECT status = 'online' AND connected FROM unidesk.nodes WHERE name = 'here'"; }
+is_online() { within 20 is t "SELECT status = 'online' AND connected FROM unidesk.nodes WHERE name = 'here'"; }
 # The very container of before goes on, and nothing is left beside it.
 goes_on_with() { same "$1 true" "$(about '{{.Id}} {{.State.Running}}')" && same '' "$(docker ps -aq --filter "name=^$agent_name-next\$")" && is_online; }
 runs_image() { same "$(docker image inspect -f '{{.Id}}' "$images:$1") true always" "$(about '{{.Image}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}')"; }
