@@ -80,8 +80,11 @@ unidesk_refuse_machine(int32 node_id, const UnideskNodeRow *node, const UnideskM
 		return "this data directory is a copy of one that has gone on elsewhere: empty it, or let an administrator call unidesk.accept_machine";
 	}
 	if (unidesk_same_machine(before, comes))
-		/* Restarted or plugged in again, it need not wait for its own old
-		 * session; without a data id only the boot tells. */
+
+		/*
+		 * Restarted or plugged in again, it need not wait for its own old
+		 * session; without a data id only the boot tells.
+		 */
 		refused = !same_disk && !same_text(before->boot_id, comes->boot_id) && session_lives(node_id, node);
 	else
 		/* Also between two sessions the old one may be about to return. */
