@@ -21,6 +21,9 @@
 #include "shared.h"
 #include "transition.h"
 
+/* More is as good as for ever. */
+#define UP_S_MAX (INT64CONST(100) * 366 * 86400)
+
 static bool
 same_text(const char *a, const char *b)
 {
@@ -55,14 +58,26 @@ tell_once(int32 node_id, const char *what, const char *data)
 		unidesk_node_event(node_id, what, data, actor);
 }
 
-/* Was the node heard of a moment ago?  Then who beats there is alive. */
+/*
+ * Is whoever has the node's session another one than the machine that comes,
+ * although that has the same engine and data directory?  Restarted or plugged
+ * in again, a machine need not wait for its own old session.  But what is up
+ * since before the last beat of another boot is a copy beside the one that
+ * beats.  Without a data id only the boot tells.
+ */
 static bool
-session_lives(int32 node_id, const UnideskNodeRow *node)
+session_is_of_another(int32 node_id, const UnideskNodeRow *node, const UnideskMachine *comes)
 {
 	UnideskBeat beat;
+	int64		up_s;
 
-	return node->session != 0 && unidesk_beat_get(node_id, &beat) && beat.session == node->session &&
-		beat.last_seen + unidesk_session_silent_after_used() * USECS_PER_SEC >= unidesk_now();
+	if (node->session == 0 || same_text(node->machine.boot_id, comes->boot_id) ||
+		!unidesk_beat_get(node_id, &beat) || beat.session != node->session ||
+		beat.last_seen + unidesk_session_silent_after_used() * USECS_PER_SEC < unidesk_now())
+		return false;
+	up_s = Min(comes->up_s, UP_S_MAX);
+	return comes->data_id == NULL || node->machine.data_id == NULL ||
+		(up_s >= 0 && unidesk_now() - up_s * USECS_PER_SEC < beat.last_seen);
 }
 
 const char *
@@ -80,12 +95,7 @@ unidesk_refuse_machine(int32 node_id, const UnideskNodeRow *node, const UnideskM
 		return "this data directory is a copy of one that has gone on elsewhere: empty it, or let an administrator call unidesk.accept_machine";
 	}
 	if (unidesk_same_machine(before, comes))
-
-		/*
-		 * Restarted or plugged in again, it need not wait for its own old
-		 * session; without a data id only the boot tells.
-		 */
-		refused = !same_disk && !same_text(before->boot_id, comes->boot_id) && session_lives(node_id, node);
+		refused = session_is_of_another(node_id, node, comes);
 	else
 		/* Also between two sessions the old one may be about to return. */
 		refused = unidesk_last_contact(node_id) + unidesk_session_silent_after_used() * USECS_PER_SEC >= unidesk_now();

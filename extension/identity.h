@@ -22,6 +22,8 @@ typedef struct UnideskMachine
 								 * none */
 	char	   *engine_id;		/* NULL: nobody was ever here */
 	char	   *boot_id;
+	int64		up_s;			/* of a hello: how long ago it booted; -1: it
+								 * does not say */
 	int64		seal;			/* 0: none yet */
 } UnideskMachine;
 

@@ -109,7 +109,8 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 					" coalesce((b ->> 'proto_min')::integer, 0), coalesce((b ->> 'proto_max')::integer, 0), b,"
 					" coalesce(jsonb_typeof(b -> 'attempts') = 'array', false), b ->> 'data_id',"
 					" coalesce(b ->> 'data_id' ~ '^[0-9a-f]{32}$', true),"
-					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END"
+					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
+					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1)"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->machine.boot_id = unidesk_column_text(0, 1);
 	hello->machine.engine_id = unidesk_column_text(0, 2);
@@ -127,6 +128,7 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 				 errmsg("data_id is not 32 hexadecimal digits")));
 	hello->machine.data_id = unidesk_column_text(0, 7);
 	hello->machine.seal = unidesk_column_int64(0, 9);
+	hello->machine.up_s = unidesk_column_int64(0, 10);
 	unidesk_arg_int32(&inventory, message->node_id);
 	unidesk_arg(&inventory, JSONBOID, hello->body);
 	unidesk_execute(&inventory_plan, "WITH " INVENTORY " SELECT count(*) FROM inventory WHERE $1 <> 0", &inventory);

@@ -7,9 +7,9 @@ SELECT unidesk._now() AS now \gset
 CREATE TABLE test.start AS SELECT :'now'::timestamptz AS value;
 CREATE FUNCTION test.at(seconds numeric) RETURNS timestamptz LANGUAGE sql AS $$ SELECT value + seconds * interval '1 s' FROM test.start $$;
 -- Agents, each with what its data directory has: an id and the seal of its last welcome.
-CREATE TABLE test.agent (name text PRIMARY KEY, data_id text, seal text, engine text, boot text);
-INSERT INTO test.agent VALUES ('a', repeat('a', 32), repeat('0', 16), 'e1', 'b1'), ('b', repeat('b', 32), repeat('0', 16), 'e1', 'b1'),
-	('c', repeat('c', 32), repeat('0', 16), 'e2', 'b2'), ('old', NULL, NULL, 'e1', 'b1');
+CREATE TABLE test.agent (name text PRIMARY KEY, data_id text, seal text, engine text, boot text, up_s int);
+INSERT INTO test.agent VALUES ('a', repeat('a', 32), repeat('0', 16), 'e1', 'b1', NULL), ('b', repeat('b', 32), repeat('0', 16), 'e1', 'b1', NULL),
+	('c', repeat('c', 32), repeat('0', 16), 'e2', 'b2', NULL), ('old', NULL, NULL, 'e1', 'b1', NULL);
 CREATE FUNCTION test.inventory(tasks bigint[]) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT coalesce(jsonb_agg(jsonb_build_object('incarnation', (SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation), 'task', t, 'attempt', 1, 'state', 'running')), '[]') FROM unnest(tasks) t
 $$;
@@ -20,7 +20,7 @@ DECLARE
 BEGIN
 	answer := '';
 	FOR reply IN SELECT m.* FROM test.agent a, test.send('iden', 1, body => jsonb_strip_nulls(jsonb_build_object('proto_min', 1, 'proto_max', 1, 'boot_id', a.boot, 'engine_id', a.engine,
-		'data_id', a.data_id, 'seal', a.seal, 'labels', '{"iden": "1"}'::jsonb, 'attempts', test.inventory(tasks), 'resources', '{"cpus_milli": 8000, "memory": 8589934592, "gpus": [{"uuid": "GPU-i"}]}'::jsonb))::text) m WHERE a.name = arrive.agent
+		'data_id', a.data_id, 'seal', a.seal, 'up_s', a.up_s, 'labels', '{"iden": "1"}'::jsonb, 'attempts', test.inventory(tasks), 'resources', '{"cpus_milli": 8000, "memory": 8589934592, "gpus": [{"uuid": "GPU-i"}]}'::jsonb))::text) m WHERE a.name = arrive.agent
 	LOOP
 		answer := answer || CASE reply.kind WHEN 1 THEN 'session ' WHEN 2 THEN format('close(%s: %s) ', reply.reply_value, reply.reply_body) WHEN 3 THEN 'busy '
 			ELSE CASE reply.reply WHEN 129 THEN 'welcome ' WHEN 130 THEN 'full ' WHEN 131 THEN 'desired ' ELSE reply.reply::text || ' ' END END;
@@ -60,6 +60,21 @@ UPDATE test.agent SET boot = 'b9' WHERE name = 'a';
 SELECT test.arrive('a', ARRAY[:task, :fails, :waits]);
 SELECT test.task(:task), test.task(:fails), test.task(:waits);
 
+-- A copy of its disk made just now, on a machine that is up since before the last beat of the other: refused while that one beats.
+CREATE TABLE test.clone AS SELECT * FROM test.agent WHERE name = 'a';
+INSERT INTO test.agent SELECT 'clone', data_id, seal, engine, 'b10', 20 FROM test.clone;
+SELECT unidesk._tick(test.at(10));
+SELECT test.beat();
+SELECT unidesk._tick(test.at(20));
+SELECT test.arrive('clone', ARRAY[:task]);
+SELECT test.arrive('a', ARRAY[:task, :fails, :waits]), test.beat();
+SELECT test.task(:task), test.task(:fails), test.task(:waits);
+-- Booted after that beat it could be the same machine.
+UPDATE test.agent SET boot = 'b11', up_s = 0 WHERE name = 'a';
+SELECT unidesk._tick(test.at(25));
+SELECT test.arrive('a', ARRAY[:task, :fails, :waits]), test.beat();
+UPDATE test.agent SET up_s = NULL WHERE name = 'a';
+
 -- A welcome that never arrived: the seal before it is good until the first beat.
 SELECT test.arrive('a', ARRAY[:task, :fails, :waits], keep => false);
 SELECT test.arrive('a', ARRAY[:task, :fails, :waits]), test.beat();
@@ -67,7 +82,7 @@ SELECT seal_before IS NULL AS confirmed FROM unidesk_data.node WHERE name = 'ide
 -- A copy made of the data directory before that: refused, whatever time it is.
 CREATE TABLE test.copied AS SELECT * FROM test.agent WHERE name = 'a';
 SELECT test.arrive('a', ARRAY[:task, :fails, :waits]), test.beat();
-INSERT INTO test.agent SELECT 'copy', data_id, seal, engine, 'b3' FROM test.copied;
+INSERT INTO test.agent SELECT 'copy', data_id, seal, engine, 'b3', NULL::int FROM test.copied;
 SELECT test.arrive('copy', ARRAY[:task]);
 SELECT unidesk._tick(test.at(50));
 SELECT test.arrive('copy', ARRAY[:task]), test.arrive('copy');
@@ -158,6 +173,7 @@ UPDATE test.agent SET seal = 'ffffffffffffffff' WHERE name = 'copy';
 SELECT test.arrive('copy');
 UPDATE test.agent SET data_id = 'D' WHERE name = 'copy';
 SELECT test.arrive('copy');
+SELECT kind, reply_value, reply_body FROM unnest(ARRAY['"x"', '1e400', '[]']) u, test.send('iden', 1, body => format('{"proto_min":1,"proto_max":1,"boot_id":"b","engine_id":"e","attempts":[],"up_s":%s}', u));
 
 -- Agents of before have no id: the same engine is the same machine, another boot waits for silence.
 SELECT unidesk._tick(test.at(1600));
