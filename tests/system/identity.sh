@@ -39,7 +39,7 @@ agent_on_data()
 	agent_of[$1]=$agent_pid
 	agent_pid=${agent_of[*]}
 }
-online() { within "${1:-20}" is 'online|t' "SELECT status, connected FROM unidesk.nodes"; }
+online() { within 20 is 'online|t' "SELECT status, connected FROM unidesk.nodes"; }
 container_of() { docker ps -q --filter "label=unidesk.task=$1" --filter "label=unidesk.incarnation=$incarnation"; }
 runs() { [ "$(docker inspect -f '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
 runs_not() { ! runs "$1"; }
