@@ -20,6 +20,7 @@
 #include "agent/desired.h"
 #include "agent/docker.h"
 #include "agent/git.h"
+#include "agent/identity.h"
 #include "agent/logfile.h"
 #include "agent/outcome.h"
 
@@ -75,7 +76,11 @@ typedef struct Attempt
 	atomic_bool interrupt;
 
 	/* Everything below is guarded by Agent.lock. */
-	char		node[128];		/* the node it was assigned to */
+	int32_t		node_id;		/* the node it was assigned to; 0: an earlier
+								 * agent did not say, its name counts */
+	char		node[128];		/* and how that was called then */
+	bool		other_boot;		/* found after a restart of the machine: what
+								 * ran then ended with it */
 	int64_t		rev;			/* of the last desired message about it */
 	bool		held;			/* of another incarnation or node: only shown */
 	int64_t		named_by;		/* the server's incarnation that asked for it
@@ -121,6 +126,7 @@ struct Agent
 	Docker	   *docker;
 	GitSetup	git;
 	DataDir		data;
+	Identity	identity;		/* its seal is the loop's */
 	struct Cache *cache;		/* owned; see cache.h */
 	atomic_bool exiting;
 	atomic_bool engine_ok;
@@ -132,7 +138,8 @@ struct Agent
 	Attempt    *attempts;
 	int			attempt_count;
 	int			worker_count;	/* running threads */
-	char		node[128];		/* as the last welcome said, or "" */
+	int32_t		node_id;		/* as the last welcome said, or 0 */
+	char		node[128];		/* the same, or "" */
 	int64_t		incarnation;	/* of the last welcome, or 0 */
 	SessionLimits limits;
 	int64_t		lease_base_ns;	/* boot clock: last acknowledged beat was sent */

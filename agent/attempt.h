@@ -43,7 +43,9 @@ extern char **attempt_gpus(const Attempt *attempt);
 extern void attempt_save_state(Attempt *attempt);
 
 /* attempt_container.c: what its container is labelled with, "key=value". */
-#define ATTEMPT_LABELS 5
+#define ATTEMPT_LABELS 6
+/* The first of them, which say whose it is. */
+#define ATTEMPT_OWNER_LABELS 5
 
 typedef struct AttemptLabels
 {

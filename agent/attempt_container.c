@@ -3,8 +3,8 @@
  *	  Whose a container is, and removing it only when it is ours.
  *
  * An attempt's container is known by its name, but a name can be anybody's:
- * before one is removed, all of its labels have to say that it is this
- * attempt's, made by an agent on this data directory.
+ * before one is removed, its labels have to say that it is this attempt's, made
+ * by an agent on this data directory.
  */
 #include "agent/attempt.h"
 
@@ -28,7 +28,8 @@ attempt_make_labels(const Attempt *attempt, AttemptLabels *labels)
 	labels->items[2] = ud_asprintf("unidesk.task=%" PRId64, attempt->fence.task);
 	labels->items[3] = ud_asprintf("unidesk.attempt=%" PRId32, attempt->fence.attempt);
 	labels->items[4] = ud_asprintf("unidesk.data=%s", attempt->agent->data.host);
-	labels->items[5] = NULL;
+	labels->items[5] = ud_asprintf("unidesk.node_id=%" PRId32, attempt->node_id);
+	labels->items[6] = NULL;
 }
 
 void
@@ -45,7 +46,7 @@ container_is_ours(const Attempt *attempt, const DockerContainer *container)
 	bool		ours = true;
 
 	attempt_make_labels(attempt, &labels);
-	for (int i = 0; ours && i < ATTEMPT_LABELS; i++)
+	for (int i = 0; ours && i < ATTEMPT_OWNER_LABELS; i++)
 	{
 		char	   *value = strchr(labels.items[i], '=');
 		const char *have;

@@ -90,7 +90,13 @@ recover_container(Agent *agent, const DockerContainer *container)
 		ud_warning("could not remove container \"%s\", which never ran: %s", container->name, err.message);
 	}
 	if (attempt == NULL)
+	{
+		int64_t		node_id;
+
 		attempt = attempt_add(agent, &fence, docker_container_label(container, "unidesk.node"));
+		if (attempt != NULL && recover_number(docker_container_label(container, "unidesk.node_id"), INT32_MAX, &node_id))
+			attempt->node_id = (int32_t) node_id;
+	}
 	if (attempt == NULL)
 		return;
 	attempt->ran = true;
@@ -125,6 +131,7 @@ recover_state(void *arg, const char *name)
 	attempt = attempt_add(agent, &read.fence, read.node);
 	if (attempt == NULL)
 		return;
+	attempt->node_id = read.node_id;
 	if (state_read(text.data, text.len, attempt, &err) < 0)
 		ud_warning("state of \"%s\" is damaged: %s", name, err.message);
 	attempt->ran = true;

@@ -264,6 +264,7 @@ attempt_watch(Attempt *attempt)
 	agent_lock(agent);
 	/* A stop that came too late for a signal still decides how it is called. */
 	facts.intent = attempt->intent == STOP_NONE && attempt->stop_wanted ? STOP_WANTED : attempt->intent;
+	facts.rebooted = attempt->other_boot;
 	facts.final_state = attempt->final_state;
 	facts.final_reason = attempt->final_reason;
 	outcome_judge(&facts, &attempt->outcome);

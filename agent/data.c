@@ -395,6 +395,29 @@ data_write_file(const DataDir *data, const char *file, const void *bytes, size_t
 }
 
 int
+data_store_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err)
+{
+	ud_auto_fd int fd = openat(data->root_fd, file, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat info;
+
+	if (fd < 0 || fstat(fd, &info) < 0 || !S_ISREG(info.st_mode) || info.st_size != (off_t) len)
+	{
+		ud_auto_free char *aside = ud_asprintf(".%s.new", file);
+		ud_auto_fd int fresh = -1;
+
+		if (data_create(data->root_fd, aside, 0600, bytes, len, err) < 0)
+			return err->code;
+		fresh = openat(data->root_fd, aside, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fresh < 0 || fsync(fresh) < 0 || renameat(data->root_fd, aside, data->root_fd, file) < 0 ||
+			fsync(data->root_fd) < 0)
+			return data_error(err, "store", file);
+	}
+	else if (data_write_all(fd, bytes, len) < 0 || fdatasync(fd) < 0)
+		return data_error(err, "store", file);
+	return 0;
+}
+
+int
 data_append_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err)
 {
 	ud_auto_fd int fd = openat(data->root_fd, file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -9,6 +9,7 @@
  *	run/<name>		log, exit, control, mounted at /run/unidesk
  *	probe/			proves that the engine sees this directory: see probe.h
  *	index			what the caches hold: see cache_index.h
+ *	identity		which data directory this is: see identity.h
  *	state/<name>	what the agent needs to go on after its own restart; never
  *					mounted, so no task can forge it
  *
@@ -79,6 +80,13 @@ extern int	data_write_state(const DataDir *data, const char *name, const void *b
 extern int	data_read_file(const DataDir *data, const char *file, size_t size_max, UdBuf *out, UdError *err) UD_MUSTCHECK;
 extern int	data_write_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 extern int	data_append_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
+
+/*
+ * The same for a file that has to outlive a loss of power, and that is not
+ * believed before it is safe: a new one, or one of the same length over what
+ * is there, which needs no room on a full disk.
+ */
+extern int	data_store_file(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;
 
 /* A file of probe/, in place of the one before. */
 extern int	data_write_probe(const DataDir *data, const char *file, const void *bytes, size_t len, UdError *err) UD_MUSTCHECK;

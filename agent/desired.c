@@ -291,6 +291,9 @@ desired_parse_welcome(const void *body, size_t len, Welcome *out, UdError *err)
 	SessionLimits *l = &out->limits;
 	const char *incarnation = NULL;
 	const char *node = NULL;
+	const char *seal = "";
+	int64_t		node_id = 0;
+	int64_t		number;
 
 	memset(out, 0, sizeof(*out));
 	if (object == NULL)
@@ -304,13 +307,19 @@ desired_parse_welcome(const void *body, size_t len, Welcome *out, UdError *err)
 	l->build_timeout_s = 7200;
 	if (json_get_text(object, "incarnation", 16, &incarnation, err) < 0 ||
 		json_get_text(object, "node", sizeof(out->node) - 1, &node, err) < 0 ||
+		json_get_int(object, "node_id", 1, INT32_MAX, &node_id, err) < 0 ||
+		json_get_text(object, "seal", 16, &seal, err) < 0 ||
 		json_get_object(object, "limits", &limits, err) < 0)
 		return err->code;
+	if (seal[0] != '\0' && !incarnation_read(seal, &number))
+		return ud_error(err, UD_EPROTO, 0, "welcome has no valid seal");
 	if (incarnation == NULL || !incarnation_read(incarnation, &out->incarnation) || out->incarnation == 0)
 		return ud_error(err, UD_EPROTO, 0, "welcome has no valid incarnation");
 	if (node == NULL || node[0] == '\0')
 		return ud_error(err, UD_EPROTO, 0, "welcome does not say the node's name");
 	strcpy(out->node, node);
+	strcpy(out->seal, seal);
+	out->node_id = (int32_t) node_id;
 	if (limits == NULL)
 		return 0;
 	if (json_get_number(limits, "beat_s", 0.05, 3600, &l->beat_s, err) < 0 ||

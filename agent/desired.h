@@ -73,7 +73,9 @@ typedef struct SessionLimits
 typedef struct Welcome
 {
 	int64_t		incarnation;
+	int32_t		node_id;		/* 0: an earlier server does not say */
 	char		node[128];
+	char		seal[DESIRED_HEX_BYTES];	/* "": none is given */
 	SessionLimits limits;
 } Welcome;
 

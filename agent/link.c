@@ -243,8 +243,11 @@ link_receive(Link *link, const void *in, size_t len)
 		return 0;
 	if (session_receive(&link->session, link->incoming.data, link->incoming.len, &err) < 0)
 	{
-		ud_err("the server broke the protocol: %s", err.message);
-		link_close(link, UD_CLOSE_PROTOCOL, err.message);
+		if (err.code == UD_EPROTO)
+			ud_err("the server broke the protocol: %s", err.message);
+		else
+			ud_err("this session cannot be used: %s", err.message);
+		link_close(link, err.code == UD_EPROTO ? UD_CLOSE_PROTOCOL : LWS_CLOSE_STATUS_GOINGAWAY, err.message);
 	}
 	ud_buf_reset(&link->incoming);
 	link_look(link);

@@ -192,6 +192,8 @@ main_prepare(Agent *agent, UdError *err)
 		return ud_error(err, cause.code, cause.reason, "UNIDESK_DATA \"%.200s\" cannot be used, it has to be a directory that can be written and has space: %.200s",
 						config->data, cause.message);
 	}
+	if (identity_open(&agent->data, &agent->identity, err) < 0)
+		return err->code;
 	if (main_open_engine(agent, err) < 0)
 		return err->code;
 	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);

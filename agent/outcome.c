@@ -42,9 +42,15 @@ outcome_set(Outcome *outcome, int state, int reason, const char *message)
 	snprintf(outcome->message, sizeof(outcome->message), "%s", message);
 }
 
+static void
+outcome_set_rebooted(Outcome *outcome)
+{
+	outcome_set(outcome, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, "the machine was restarted while it ran");
+}
+
 /* It ended without the agent having wanted it, and left its record. */
 static void
-outcome_judge_record(const UdExitRecord *record, bool oom, Outcome *outcome)
+outcome_judge_record(const UdExitRecord *record, bool rebooted, bool oom, Outcome *outcome)
 {
 	if (record->start_failed)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_RUN_START_FAILED,
@@ -52,6 +58,8 @@ outcome_judge_record(const UdExitRecord *record, bool oom, Outcome *outcome)
 	else if (record->stopped_by == UD_STOPPED_LEASE)
 		outcome_set(outcome, UD_ATTEMPT_LOST, UD_REASON_NODE_LEASE_OVER,
 					"the lease was over before the server could be reached again");
+	else if (record->stopped_by == UD_STOPPED_OUTSIDE && rebooted)
+		outcome_set_rebooted(outcome);
 	else if (record->stopped_by == UD_STOPPED_OUTSIDE)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED,
 					"it was told to stop by neither itself nor the agent: the engine or the machine was stopped");
@@ -78,19 +86,21 @@ outcome_judge_record(const UdExitRecord *record, bool oom, Outcome *outcome)
 static void
 outcome_judge_container(const ExitFacts *facts, Outcome *outcome)
 {
-	if (!facts->has_container)
+	if (!facts->has_container && !facts->rebooted)
 	{
 		outcome_set(outcome, UD_ATTEMPT_LOST, UD_REASON_NODE_CONTAINER_GONE,
 					"its container was removed by somebody else before it left a result");
 		return;
 	}
-	outcome->has_exit_code = true;
+	outcome->has_exit_code = facts->has_container;
 	outcome->exit_code = facts->container_code;
 	if (facts->container_oom)
 	{
 		outcome->oom = true;
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, "the kernel ended it: its memory limit was reached");
 	}
+	else if (facts->rebooted)
+		outcome_set_rebooted(outcome);
 	else if (facts->container_code == CODE_KILLED)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED,
 					"the whole container was killed from outside before it could leave a result");
@@ -110,7 +120,7 @@ outcome_judge(const ExitFacts *facts, Outcome *outcome)
 		outcome->has_exit_code = true;
 		outcome->signal = record->code < 0 ? record->signal : 0;
 		outcome->exit_code = record->code < 0 ? 128 + record->signal : record->code;
-		outcome_judge_record(record, record->oom || facts->container_oom, outcome);
+		outcome_judge_record(record, facts->rebooted, record->oom || facts->container_oom, outcome);
 	}
 	else
 		outcome_judge_container(facts, outcome);

@@ -27,6 +27,7 @@ typedef struct ExitFacts
 	StopIntent	intent;
 	int			final_state;	/* STOP_WANTED: state and reason to report */
 	int			final_reason;
+	bool		rebooted;		/* the machine was restarted since it began */
 	bool		has_record;		/* a valid exit record was there */
 	UdExitRecord record;
 	bool		has_container;	/* the engine still has the container ... */

@@ -173,7 +173,10 @@ report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 	json_set_int(object, "proto_min", UD_PROTOCOL_VERSION);
 	json_set_int(object, "proto_max", UD_PROTOCOL_VERSION);
 	json_set_text(object, "agent_version", AGENT_VERSION);
+	json_set_text(object, "data_id", agent->identity.data_id);
+	json_set_text(object, "seal", agent->identity.seal);
 	json_set_text(object, "boot_id", clock_boot_id());
+	json_set_int(object, "up_s", clock_boot_ns() / NS_PER_S);
 	report_set_text(object, "engine_id", info->engine_id, 127);
 	report_set_text(object, "engine_version", info->version, 63);
 	report_set_text(object, "api_version", info->api_version, 15);

@@ -120,13 +120,21 @@ session_forget_revisions(Session *session)
 		attempt->rev = 0;
 }
 
+/* A name may change, and another node may be given it. */
+static bool
+session_is_of_node(const Agent *agent, const Attempt *attempt)
+{
+	return attempt->node_id != 0 && agent->node_id != 0 ?
+		attempt->node_id == agent->node_id : strcmp(attempt->node, agent->node) == 0;
+}
+
 /* Every attempt starts its account with the server anew. */
 static void
 session_reset_attempts(Agent *agent)
 {
 	for (Attempt *attempt = agent->attempts; attempt != NULL; attempt = attempt->next)
 	{
-		bool		held = attempt->fence.incarnation != agent->incarnation || strcmp(attempt->node, agent->node) != 0;
+		bool		held = attempt->fence.incarnation != agent->incarnation || !session_is_of_node(agent, attempt);
 
 		/* Named once is named for that life of the server. */
 		if (attempt->named_by == agent->incarnation)
@@ -152,6 +160,9 @@ session_on_welcome(Session *session, const UdHeader *header, const UdEnvelope *e
 		return ud_error(err, UD_EPROTO, 0, "welcome came twice or without a session");
 	if (desired_parse_welcome(body, envelope->body_bytes, &welcome, err) < 0)
 		return err->code;
+	/* Nothing is said in this session before the seal is safe. */
+	if (welcome.seal[0] != '\0' && identity_store_seal(&agent->data, &agent->identity, welcome.seal, err) < 0)
+		return err->code;
 	session->welcomed = true;
 	session->number = header->session;
 	session->next_beat_ns = clock_boot_ns();
@@ -159,6 +170,7 @@ session_on_welcome(Session *session, const UdHeader *header, const UdEnvelope *e
 	if (agent->incarnation != welcome.incarnation)
 		session_forget_revisions(session);
 	agent->incarnation = welcome.incarnation;
+	agent->node_id = welcome.node_id;
 	memcpy(agent->node, welcome.node, sizeof(agent->node));
 	agent->limits = welcome.limits;
 	/* The server heard of us after that; only new attempts start from it. */

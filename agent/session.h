@@ -46,7 +46,8 @@ extern void session_release(Session *session);
 extern void session_open(Session *session);
 extern void session_close(Session *session);
 
-/* One whole frame; negative: the peer broke the protocol, close with 4009. */
+/* One whole frame; negative: close the connection.  UD_EPROTO: the peer broke
+ * the protocol; anything else: the session cannot be used by us. */
 extern int	session_receive(Session *session, const uint8_t *frame, size_t len, UdError *err) UD_MUSTCHECK;
 
 /* Look at the clock and the table; call it every 100 ms and after a wake. */

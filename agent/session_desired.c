@@ -40,6 +40,7 @@ desired_add_ended(Session *session, const UdEnvelope *envelope, const Fence *fen
 		session_queue_error(session, envelope, ud_reason_text(UD_REASON_NODE_REJECTED), "too many attempts on this node");
 		return;
 	}
+	attempt->node_id = agent->node_id;
 	attempt->rev = envelope->value;
 	attempt->ended = true;
 	attempt->outcome.state = state;
@@ -120,6 +121,7 @@ desired_run(Session *session, const UdEnvelope *envelope, const Fence *fence, co
 		session_queue_error(session, envelope, ud_reason_text(UD_REASON_NODE_REJECTED), "too many attempts on this node");
 		return;
 	}
+	attempt->node_id = agent->node_id;
 	attempt->rev = envelope->value;
 	attempt->spec = run.spec;
 	attempt->cpus_milli = run.spec->cpus_milli;

@@ -35,9 +35,12 @@ state_write(const Attempt *attempt, UdBuf *out)
 	json_set_text(object, "incarnation", hex);
 	json_set_int(object, "task", attempt->fence.task);
 	json_set_int(object, "attempt", attempt->fence.attempt);
+	if (attempt->node_id != 0)
+		json_set_int(object, "node_id", attempt->node_id);
 	json_set_text(object, "node", attempt->node);
 	json_set_text(object, "image_id", attempt->image_id);
-	json_set_text(object, "boot_id", clock_boot_id());
+	/* Of the boot that it ran in: once it was another one it stays another. */
+	json_set_text(object, "boot_id", attempt->other_boot ? "" : clock_boot_id());
 	json_set_int(object, "run_deadline_boot_ns", attempt->run_deadline_ns);
 	json_set_number(object, "grace_s", attempt->grace_s);
 	state_set_maybe(object, "lease_s", &attempt->lease_s);
@@ -64,6 +67,7 @@ state_read_fence(const void *text, size_t len, StateRead *out, UdError *err)
 	const char *incarnation = NULL;
 	const char *node = "";
 	int64_t		attempt = 0;
+	int64_t		node_id = 0;
 
 	memset(out, 0, sizeof(*out));
 	if (object == NULL)
@@ -71,12 +75,14 @@ state_read_fence(const void *text, size_t len, StateRead *out, UdError *err)
 	if (json_get_text(object, "incarnation", 16, &incarnation, err) < 0 ||
 		json_get_int(object, "task", 1, INT64_MAX, &out->fence.task, err) < 0 ||
 		json_get_int(object, "attempt", 1, INT32_MAX, &attempt, err) < 0 ||
+		json_get_int(object, "node_id", 1, INT32_MAX, &node_id, err) < 0 ||
 		json_get_text(object, "node", sizeof(out->node) - 1, &node, err) < 0)
 		return err->code;
 	if (incarnation == NULL || !incarnation_read(incarnation, &out->fence.incarnation) ||
 		out->fence.task == 0 || attempt == 0)
 		return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "state has no complete fence");
 	out->fence.attempt = (int32_t) attempt;
+	out->node_id = (int32_t) node_id;
 	strcpy(out->node, node);
 	return 0;
 }
@@ -118,7 +124,8 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		return ud_error(err, UD_EINVAL, UD_REASON_NODE_AGENT_ERROR, "state wants a stop without an end");
 	strcpy(attempt->image_id, image);
 	/* Times of another boot mean nothing; nothing of it can be running. */
-	if (strcmp(boot, clock_boot_id()) != 0)
+	attempt->other_boot = strcmp(boot, clock_boot_id()) != 0;
+	if (attempt->other_boot)
 		attempt->run_deadline_ns = INT64_MAX;
 	for (int i = 0; stages != NULL && i < AGENT_STAGES; i++)
 		if (json_get_int(stages, report_stage_names[i], 0, INT64_MAX, &attempt->stage_ms[i], err) < 0)

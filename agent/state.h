@@ -17,6 +17,7 @@ extern void state_write(const Attempt *attempt, UdBuf *out);
 typedef struct StateRead
 {
 	Fence		fence;
+	int32_t		node_id;		/* 0: it does not say */
 	char		node[128];
 } StateRead;
 

@@ -97,6 +97,16 @@ unidesk_beat_revive(int32 node_id)
 	beat_set_expired(node_id, false);
 }
 
+void
+unidesk_beat_confirm(int32 node_id, int64 session)
+{
+	if (!beat_exists(node_id))
+		return;
+	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
+	beats[node_id].confirmed = session;
+	LWLockRelease(beat_lock(node_id));
+}
+
 int
 unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max)
 {

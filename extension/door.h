@@ -46,6 +46,8 @@ typedef struct UnideskLive
 	TimestampTz placed_at;		/* 0 for NULL */
 	TimestampTz started_at;
 	TimestampTz state_at;
+	bool		left;			/* on a machine that another one replaced ... */
+	pg_uuid_t	left_on;		/* ... this one; see identity.h */
 	bool		needs_order;	/* a stop that the worker has to number */
 	bool		requeued;
 	bool		dirty;			/* the door has to write it */

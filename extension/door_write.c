@@ -141,7 +141,7 @@ write_requeued(UnideskLive **lives, int count)
 					" user_failures = x.user_failures, infra_failures = x.infra_failures,"
 					" incarnation = NULL, node_id = NULL, session = NULL, attempt_state = NULL, phase = NULL,"
 					" want = NULL, want_final = NULL, want_reason = NULL, order_no = NULL, gpu_mask = NULL,"
-					" placed_at = NULL, started_at = NULL"
+					" placed_at = NULL, started_at = NULL, left_on = NULL, left_at = NULL"
 					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS x (task_id, reason, seq, at, not_before,"
 					" excluded_node, user_failures, infra_failures) WHERE l.task_id = x.task_id", &c.args);
 }
@@ -263,9 +263,10 @@ write_held(const DoorEndings *endings)
 	COLUMN(&c, INT8OID, Int64GetDatum(e[i].live.gpu_mask), false);
 	COLUMN(&c, INT2OID, Int16GetDatum(e[i].reason), false);
 	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(e[i].at), false);
+	COLUMN(&c, UUIDOID, UUIDPGetDatum(&e[i].live.left_on), !e[i].live.left);
 	unidesk_execute(&plan,
 					"INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory, gpus,"
-					" gpu_mask, reason, since) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", &c.args);
+					" gpu_mask, reason, since, left_on) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
 	for (int i = 0; i < endings->count; i++)
 		unidesk_note_node(e[i].live.node_id);
 }

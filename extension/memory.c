@@ -158,6 +158,12 @@ due_when_active(const MemoryTask *task)
 {
 	TimestampTz due = 0;
 
+	if (task->left_at != 0)
+	{
+		if (task->lease_s >= 0)
+			consider(&due, task->left_at, task->lease_s);
+		return due;
+	}
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (task->lease_s >= 0)
@@ -396,7 +402,7 @@ forget(MemoryTask *task)
 #define TASK_COLUMNS \
 	"SELECT task_id, state, priority, cpus_milli, memory, gpus, labels, excluded_node, queued_at, not_before," \
 	" queue_s, prepare_s, run_s, grace_s, coalesce(lease_s, -1), attempt, incarnation, node_id, attempt_state," \
-	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at, owner_id, reason FROM unidesk_data.live"
+	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at, owner_id, reason, left_at FROM unidesk_data.live"
 
 static void
 fill_task(MemoryTask *task, uint64 row)
@@ -426,6 +432,7 @@ fill_task(MemoryTask *task, uint64 row)
 	task->started_at = unidesk_column_time(row, 24);
 	task->state_at = unidesk_column_time(row, 25);
 	task->owner_id = unidesk_column_int32(row, 26);
+	task->left_at = unidesk_column_time(row, 28);
 	task->told = unidesk_column_int32(row, 27) == UD_REASON_POLICY_DEMANDS;
 }
 

@@ -51,6 +51,9 @@ typedef struct MemoryTask
 	TimestampTz placed_at;
 	TimestampTz started_at;
 	TimestampTz state_at;
+	TimestampTz left_at;		/* last contact with the machine that has it,
+								 * when another one took that one's place; 0:
+								 * it is on the present one */
 
 	MemoryClass *class;			/* in whose queue it stands, or NULL */
 	MemoryNode *node;			/* on which it is active, or NULL */

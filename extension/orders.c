@@ -76,7 +76,7 @@ unidesk_desired_revision(int32 node_id, int *count)
 	unidesk_arg_int32(&args, node_id);
 	unidesk_execute(&plan,
 					"SELECT coalesce(max(order_no), 0), count(*)::integer FROM unidesk_data.live"
-					" WHERE state = 4 AND node_id = $1", &args);
+					" WHERE state = 4 AND node_id = $1 AND left_on IS NULL", &args);
 	*count = unidesk_column_int32(0, 2);
 	return unidesk_column_int64(0, 1);
 }
@@ -97,7 +97,7 @@ unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, in
 		return;
 	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_int32(&args, hello->node_id);
-	unidesk_execute(&plan, SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $2 ORDER BY l.task_id", &args);
+	unidesk_execute(&plan, SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $2 AND l.left_on IS NULL ORDER BY l.task_id", &args);
 	send_desired_rows(result, hello->conn, session, &newest);
 }
 
@@ -150,7 +150,7 @@ recent_tasks(int32 bridge_id, int64 cursor, const Datum *revs, int rev_count, Da
 
 #define ORDERS_FOR_BRIDGE \
 	" LEFT JOIN unnest($4, $5) AS f (session, rev) ON f.session = n.session" \
-	" WHERE l.state = 4 AND n.bridge_id = $2 AND n.session IS NOT NULL" \
+	" WHERE l.state = 4 AND l.left_on IS NULL AND n.bridge_id = $2 AND n.session IS NOT NULL" \
 	" AND l.order_no > coalesce(f.rev, $3)"
 
 PG_FUNCTION_INFO_V1(unidesk_bridge_pull);

@@ -20,6 +20,7 @@
 
 #include "common/reasons.h"
 #include "door.h"
+#include "identity.h"
 #include "message.h"
 #include "orders.h"
 #include "shared.h"
@@ -28,21 +29,9 @@
 #define BODY_BYTES_MAX (256 * 1024)
 #define DEPTH_MAX 32
 
-/* What the node's row said before. */
-typedef struct NodeRow
-{
-	int			status;
-	int64		session;
-	int32		bridge_id;
-	char	   *boot_id;
-	char	   *engine_id;
-	char	   *name;
-	bool		token_matches;
-} NodeRow;
-
 /* False: busy or gone, and answered. */
 static bool
-lock_node(ReturnSetInfo *result, const UnideskMessage *hello, NodeRow *node)
+lock_node(ReturnSetInfo *result, const UnideskMessage *hello, UnideskNodeRow *node)
 {
 	static SPIPlanPtr lock_plan;
 	static SPIPlanPtr exists_plan;
@@ -54,10 +43,13 @@ lock_node(ReturnSetInfo *result, const UnideskMessage *hello, NodeRow *node)
 		unidesk_arg(&args, BYTEAOID, PointerGetDatum(hello->token_hash));
 	else
 		unidesk_arg_null(&args, BYTEAOID);
+	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_int32(&id, hello->node_id);
 	if (unidesk_execute(&lock_plan,
 						"SELECT status, session, bridge_id, boot_id, engine_id, name,"
-						" coalesce(token_hash = $2, false) FROM unidesk_data.node"
+						" coalesce(token_hash = $2, false), replace(data_id::text, '-', ''), coalesce(seal, 0), coalesce(seal_before, -1),"
+						" coalesce(seal_incarnation = (SELECT value FROM unidesk_data.incarnation), false),"
+						" coalesce(accepts_until > $3, false) FROM unidesk_data.node"
 						" WHERE id = $1 FOR UPDATE SKIP LOCKED", &args) == 0)
 	{
 		if (unidesk_execute(&exists_plan, "SELECT FROM unidesk_data.node WHERE id = $1", &id) == 1)
@@ -69,10 +61,15 @@ lock_node(ReturnSetInfo *result, const UnideskMessage *hello, NodeRow *node)
 	node->status = unidesk_column_int32(0, 1);
 	node->session = unidesk_column_int64(0, 2);
 	node->bridge_id = unidesk_column_int32(0, 3);
-	node->boot_id = unidesk_column_text(0, 4);
-	node->engine_id = unidesk_column_text(0, 5);
+	node->machine.boot_id = unidesk_column_text(0, 4);
+	node->machine.engine_id = unidesk_column_text(0, 5);
 	node->name = unidesk_column_text(0, 6);
 	node->token_matches = DatumGetBool(unidesk_column(0, 7, NULL));
+	node->machine.data_id = unidesk_column_text(0, 8);
+	node->machine.seal = unidesk_column_int64(0, 9);
+	node->seal_before = unidesk_column_int64(0, 10);
+	node->seal_counts = DatumGetBool(unidesk_column(0, 11, NULL));
+	node->accepts_any = DatumGetBool(unidesk_column(0, 12, NULL));
 	if (!node->token_matches || node->status == UNIDESK_NODE_RETIRED)
 	{
 		unidesk_out_close(result, hello, UD_CLOSE_TOKEN_REVOKED, "this token is not valid");
@@ -81,35 +78,11 @@ lock_node(ReturnSetInfo *result, const UnideskMessage *hello, NodeRow *node)
 	return true;
 }
 
-static bool
-same_text(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
-/*
- * May this connection take the node over?  The same machine may at once;
- * another one only when the session it replaces is silent.
- */
-static bool
-may_take_over(const UnideskMessage *hello, const NodeRow *node, const char *boot_id, const char *engine_id)
-{
-	UnideskBeat beat;
-
-	if (node->session == 0)
-		return true;
-	if (same_text(node->boot_id, boot_id) && same_text(node->engine_id, engine_id))
-		return true;
-	if (!unidesk_beat_get(hello->node_id, &beat) || beat.session != node->session)
-		return true;
-	return beat.last_seen + unidesk_session_silent_after_used() * USECS_PER_SEC < unidesk_now();
-}
-
 /* The facts of a hello, as SQL sees them. */
 typedef struct Hello
 {
-	char	   *boot_id;
-	char	   *engine_id;
+	UnideskMachine machine;
+	int64		given_seal;		/* by this welcome; 0: the agent knows none */
 	int32		proto_min;
 	int32		proto_max;
 	Datum		body;			/* jsonb */
@@ -134,10 +107,13 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 	unidesk_execute(&plan,
 					"SELECT left(b ->> 'boot_id', 200), left(b ->> 'engine_id', 200),"
 					" coalesce((b ->> 'proto_min')::integer, 0), coalesce((b ->> 'proto_max')::integer, 0), b,"
-					" coalesce(jsonb_typeof(b -> 'attempts') = 'array', false)"
+					" coalesce(jsonb_typeof(b -> 'attempts') = 'array', false), b ->> 'data_id',"
+					" coalesce(b ->> 'data_id' ~ '^[0-9a-f]{32}$', true),"
+					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
+					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1)"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
-	hello->boot_id = unidesk_column_text(0, 1);
-	hello->engine_id = unidesk_column_text(0, 2);
+	hello->machine.boot_id = unidesk_column_text(0, 1);
+	hello->machine.engine_id = unidesk_column_text(0, 2);
 	hello->proto_min = unidesk_column_int32(0, 3);
 	hello->proto_max = unidesk_column_int32(0, 4);
 	hello->body = unidesk_column(0, 5, NULL);
@@ -146,6 +122,13 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("attempts is not an array")));
+	if (!DatumGetBool(unidesk_column(0, 8, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("data_id is not 32 hexadecimal digits")));
+	hello->machine.data_id = unidesk_column_text(0, 7);
+	hello->machine.seal = unidesk_column_int64(0, 9);
+	hello->machine.up_s = unidesk_column_int64(0, 10);
 	unidesk_arg_int32(&inventory, message->node_id);
 	unidesk_arg(&inventory, JSONBOID, hello->body);
 	unidesk_execute(&inventory_plan, "WITH " INVENTORY " SELECT count(*) FROM inventory WHERE $1 <> 0", &inventory);
@@ -173,12 +156,16 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg_int64(&args, session);
 	unidesk_arg_int32(&args, bridge_id);
-	unidesk_arg_text(&args, hello->boot_id);
-	unidesk_arg_text(&args, hello->engine_id);
+	unidesk_arg_text(&args, hello->machine.boot_id);
+	unidesk_arg_text(&args, hello->machine.engine_id);
 	unidesk_arg(&args, JSONBOID, hello->body);
+	unidesk_arg_text(&args, hello->machine.data_id);
+	unidesk_arg_int64(&args, hello->given_seal);
+	unidesk_arg_int64(&args, hello->machine.seal);
 	unidesk_execute(&node_plan,
 					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
-					" facts = $6 - 'attempts', reconciled = true WHERE id = $1", &args);
+					" facts = $6 - 'attempts', reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
+					" seal_incarnation = (SELECT value FROM unidesk_data.incarnation), accepts_until = NULL WHERE id = $1", &args);
 	unidesk_arg_int32(&grant, message->node_id);
 	unidesk_arg(&grant, JSONBOID, hello->body);
 	unidesk_execute(&grant_plan, "SELECT unidesk_data._grant_capacity($1, $2)", &grant);
@@ -220,7 +207,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 	/* What has no number yet may be on its way, but not to a new session. */
 	unidesk_arg_bool(&args, rev == PG_INT64_MAX);
 	count = unidesk_execute(&plan, "WITH " INVENTORY
-							" SELECT l.task_id FROM unidesk_data.live l WHERE l.state = 4 AND l.node_id = $1"
+							" SELECT l.task_id FROM unidesk_data.live l WHERE l.state = 4 AND l.node_id = $1 AND l.left_on IS NULL"
 							" AND (l.order_no <= $3 OR (l.order_no IS NULL AND $4)) AND NOT EXISTS (SELECT FROM inventory i"
 							" WHERE i.incarnation = l.incarnation AND i.task = l.task_id AND i.attempt = l.attempt)"
 							" ORDER BY l.task_id", &args);
@@ -238,7 +225,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 		/* Somebody holds the row: the next beat asks for the inventory again. */
 		if (lock == UNIDESK_BUSY)
 			unidesk_beat_expire(node_id);
-		if (lock != UNIDESK_LOCKED || live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id)
+		if (lock != UNIDESK_LOCKED || live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id || live->left)
 			continue;
 		if (live->attempt_state == UD_ATTEMPT_STOPPING)
 			unidesk_attempt_move(door, live, live->want_final, NULL, true, UNIDESK_BY_WORKER, actor);
@@ -264,7 +251,7 @@ release_held(int32 node_id, Datum body)
 	unidesk_arg_int32(&args, node_id);
 	unidesk_arg(&args, JSONBOID, body);
 	if (unidesk_execute(&plan, "WITH " INVENTORY
-						" DELETE FROM unidesk_data.held h WHERE h.node_id = $1 AND NOT EXISTS (SELECT FROM inventory i"
+						" DELETE FROM unidesk_data.held h WHERE h.node_id = $1 AND h.left_on IS NULL AND NOT EXISTS (SELECT FROM inventory i"
 						" WHERE i.incarnation = h.incarnation AND i.task = h.task_id AND i.attempt = h.attempt)", &args) > 0)
 		unidesk_note_node(node_id);
 }
@@ -300,15 +287,25 @@ reconcile_unknown(ReturnSetInfo *result, const UnideskMessage *message, int64 se
 		unidesk_beat_expire(message->node_id);
 }
 
+/* A node on its way in. */
+typedef struct Arrival
+{
+	int32		bridge_id;
+	UnideskNodeRow node;
+	Hello		hello;
+	int64		session;		/* 0: refused, and answered */
+	bool		enough;			/* it brings what was declared */
+} Arrival;
+
 static void
-send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const NodeRow *node, int64 session, int64 rev)
+send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const Arrival *arrival, int64 rev)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 	UnideskOut	welcome = unidesk_answer(message, UD_MSG_WELCOME);
 
 	unidesk_arg_time(&args, unidesk_now());
-	unidesk_arg_text(&args, node->name);
+	unidesk_arg_text(&args, arrival->node.name);
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg_int32(&args, unidesk_beat_interval_used());
 	unidesk_arg_int32(&args, unidesk_report_repeat);
@@ -317,12 +314,14 @@ send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const NodeRow
 	unidesk_arg_int64(&args, (int64) unidesk_disk_floor * 1024 * 1024);
 	unidesk_arg_int32(&args, unidesk_fetch_timeout);
 	unidesk_arg_int32(&args, unidesk_build_timeout);
+	unidesk_arg_int64(&args, arrival->hello.given_seal);
 	unidesk_execute(&plan,
 					"SELECT jsonb_build_object('server_time', $1, 'node', $2, 'node_id', $3,"
+					" 'seal', CASE WHEN $11 <> 0 THEN lpad(to_hex($11), 16, '0') END,"
 					" 'incarnation', (SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation),"
 					" 'limits', jsonb_build_object('beat_s', $4, 'report_repeat_s', $5, 'lease_margin_s', $6,"
 					" 'log_budget', $7, 'disk_floor', $8, 'fetch_timeout_s', $9, 'build_timeout_s', $10))::text", &args);
-	welcome.session = session;
+	welcome.session = arrival->session;
 	welcome.value = rev;
 	welcome.body = unidesk_column_text(0, 1);
 	welcome.body_bytes = strlen(welcome.body);
@@ -330,7 +329,7 @@ send_welcome(ReturnSetInfo *result, const UnideskMessage *message, const NodeRow
 }
 
 static void
-supersede(ReturnSetInfo *result, const NodeRow *node)
+supersede(ReturnSetInfo *result, const UnideskNodeRow *node)
 {
 	UnideskOut	close = {0};
 
@@ -342,22 +341,12 @@ supersede(ReturnSetInfo *result, const NodeRow *node)
 	unidesk_out(result, &close);
 }
 
-/* A node on its way in. */
-typedef struct Arrival
-{
-	int32		bridge_id;
-	NodeRow		node;
-	Hello		hello;
-	int64		session;		/* 0: refused, and answered */
-	bool		enough;			/* it brings what was declared */
-} Arrival;
-
 static void
 open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival *arrival)
 {
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 	UnideskOut	opened = unidesk_answer(message, 0);
-	const NodeRow *node = &arrival->node;
+	const UnideskNodeRow *node = &arrival->node;
 	const Hello *hello = &arrival->hello;
 	bool		expired;
 	int			count;
@@ -377,7 +366,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	opened.session = arrival->session;
 	opened.value = rev;
 	unidesk_out(result, &opened);
-	send_welcome(result, message, node, arrival->session, rev);
+	send_welcome(result, message, arrival, rev);
 	unidesk_send_desired_full(result, message, arrival->session, rev, count);
 	reconcile_unknown(result, message, arrival->session, hello->body);
 	unidesk_note_node(message->node_id);
@@ -400,6 +389,7 @@ admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 {
 	Arrival    *arrival = arg;
 	Hello	   *hello = &arrival->hello;
+	const char *refusal;
 
 	if (!lock_node(result, message, &arrival->node))
 		return;
@@ -408,19 +398,17 @@ admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 		unidesk_out_close(result, message, UD_CLOSE_OVERLOADED, "this bridge is over, come again");
 	else if (hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION)
 		unidesk_out_close(result, message, UD_CLOSE_VERSION, "this server speaks version 1 of the protocol");
-	else if (hello->boot_id == NULL || hello->engine_id == NULL)
+	else if (hello->machine.boot_id == NULL || hello->machine.engine_id == NULL)
 		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello lacks boot_id or engine_id");
-	else if (!may_take_over(message, &arrival->node, hello->boot_id, hello->engine_id))
-	{
-		UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
-
-		unidesk_node_event(message->node_id, "duplicate", "another machine used this node's token", actor);
-		unidesk_out_close(result, message, UD_CLOSE_DUPLICATE, "this node is connected from another machine");
-	}
+	else if ((refusal = unidesk_refuse_machine(message->node_id, &arrival->node, &hello->machine)) != NULL)
+		unidesk_out_close(result, message, UD_CLOSE_DUPLICATE, refusal);
+	else if (!unidesk_change_machine(message->node_id, &arrival->node, &hello->machine, hello->body))
+		unidesk_out_busy(result, message);
 	else
 	{
 		int64		session = next_session();
 
+		hello->given_seal = hello->machine.data_id != NULL ? unidesk_new_seal() : 0;
 		arrival->enough = write_node(message, hello, session, arrival->bridge_id);
 		arrival->session = session;
 	}

@@ -98,12 +98,14 @@ typedef struct UnideskBeat
 								 * is answered with a request for its
 								 * inventory */
 	bool		dirty;			/* not yet flushed to node_live */
+	int64		confirmed;		/* session whose seal has arrived (identity.h) */
 } UnideskBeat;
 
 extern void unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool *expired);
 extern bool unidesk_beat_get(int32 node_id, UnideskBeat *beat);
 extern void unidesk_beat_expire(int32 node_id);
 extern void unidesk_beat_revive(int32 node_id);
+extern void unidesk_beat_confirm(int32 node_id, int64 session);
 
 /* Copies up to max dirty beats out and marks them clean; returns their number. */
 extern int	unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max);

@@ -3,11 +3,12 @@
  *	  A beat: the node is there.
  *
  * Beats touch shared memory only; the worker writes them to node_live in
- * batches.  The acknowledgement renews the leases on the node, so it must
+ * batches.  A session's first one shows that its welcome has arrived.  The acknowledgement renews the leases on the node, so it must
  * come from here and from nowhere else.
  */
 #include "unidesk.h"
 
+#include "identity.h"
 #include "message.h"
 #include "shared.h"
 
@@ -15,9 +16,12 @@ void
 unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message)
 {
 	UnideskOut	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
+	UnideskBeat beat;
 	bool		expired;
 
 	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	if (!unidesk_beat_get(message->node_id, &beat) || beat.confirmed != message->session)
+		unidesk_confirm_seal(message->node_id, message->session);
 	if (expired)
 	{
 		/* Called offline while its socket lived: back only by an inventory. */

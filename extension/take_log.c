@@ -52,7 +52,7 @@ is_attempt_of_node(const UnideskMessage *m, int64 *log_end)
 	unidesk_arg_int32(&args, m->node_id);
 	if (unidesk_execute(&plan,
 						"SELECT NULL::bigint FROM unidesk_data.live WHERE task_id = $1 AND attempt = $2"
-						" AND incarnation = $3 AND node_id = $4"
+						" AND incarnation = $3 AND node_id = $4 AND left_on IS NULL"
 						" UNION ALL SELECT log_end FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
 						" AND incarnation = $3 AND node_id = $4"
 						" UNION ALL SELECT log_end FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"

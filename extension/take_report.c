@@ -39,7 +39,7 @@ confirm_end(const UnideskMessage *message)
 	unidesk_arg_int32(&args, message->node_id);
 	if (unidesk_execute(&plan,
 						"DELETE FROM unidesk_data.held WHERE incarnation = $1 AND task_id = $2"
-						" AND attempt = $3 AND node_id = $4", &args) > 0)
+						" AND attempt = $3 AND node_id = $4 AND left_on IS NULL", &args) > 0)
 		unidesk_note_node(message->node_id);
 }
 
@@ -157,7 +157,7 @@ take_report(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	else if (lock == UNIDESK_BUSY)
 		unidesk_out_busy(result, message);
 	else if (lock == UNIDESK_LOCKED && live->state == UNIDESK_TASK_ACTIVE && live->attempt == message->attempt &&
-			 live->incarnation == message->incarnation && live->node_id == message->node_id)
+			 live->incarnation == message->incarnation && live->node_id == message->node_id && !live->left)
 		report_live(result, door, message, live, report);
 	else
 	{

@@ -129,14 +129,15 @@ unidesk_watch_contact(void)
 	return false;
 }
 
-/* The lease of an attempt on a silent node is over. */
+/* The lease of an attempt is over, on a silent node or on a machine that was
+ * replaced. */
 static void
-lose(UnideskDoor *door, UnideskLive *live)
+lose(UnideskDoor *door, UnideskLive *live, int reason)
 {
 	UnideskReport *lost = palloc(sizeof(UnideskReport));
 
 	unidesk_report_init(lost);
-	lost->reason = UD_REASON_NODE_LEASE_OVER;
+	lost->reason = reason;
 	unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
 						 lost, false, UNIDESK_BY_WORKER, system_actor);
 }
@@ -151,11 +152,18 @@ is_over(TimestampTz base, int64 seconds)
 static bool
 watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 {
+	if (live->left)
+	{
+		if (task->left_at == 0 || task->lease_s < 0 || !is_over(task->left_at, task->lease_s))
+			return false;
+		lose(door, live, UD_REASON_NODE_REPLACED);
+		return true;
+	}
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (contact_doubtful || task->lease_s < 0 || !is_over(unidesk_last_contact(live->node_id), task->lease_s))
 			return false;
-		lose(door, live);
+		lose(door, live, UD_REASON_NODE_LEASE_OVER);
 		return true;
 	}
 	if (live->want != UD_WANT_RUN)

@@ -28,33 +28,44 @@ static const struct
 	int			state;
 	int			reason;
 	int			exit_code;		/* NONE: not said */
+	int			rebooted;
 }			cases[] =
 
 {
-	{"ended well", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0},
-	{"ended well, container gone", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0},
-	{"ended well though a child was killed", STOP_NONE, UD_STOPPED_SELF, 0, 0, 1, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0},
-	{"exit code", STOP_NONE, UD_STOPPED_SELF, 3, 0, 0, 0, 3, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_EXIT_CODE, 3},
-	{"signal", STOP_NONE, UD_STOPPED_SELF, -1, 11, 0, 0, 139, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_SIGNAL, 139},
-	{"out of memory by record", STOP_NONE, UD_STOPPED_SELF, -1, 9, 1, 0, 137, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137},
-	{"out of memory by engine", STOP_NONE, UD_STOPPED_SELF, 1, 0, 0, 0, 1, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 1},
-	{"command not found", STOP_NONE, UD_STOPPED_SELF, 127, 0, 0, 1, 127, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_START_FAILED, 127},
-	{"code 127 of its own", STOP_NONE, UD_STOPPED_SELF, 127, 0, 0, 0, 127, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_EXIT_CODE, 127},
-	{"lease over", STOP_NONE, UD_STOPPED_LEASE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_LEASE_OVER, 0},
-	{"engine stop, code 0", STOP_NONE, UD_STOPPED_OUTSIDE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 0},
-	{"engine stop, TERM", STOP_NONE, UD_STOPPED_OUTSIDE, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 143},
-	{"forged announcement", STOP_NONE, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 0},
-	{"cancelled, code 0", STOP_WANTED, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 0},
-	{"cancelled, killed", STOP_WANTED, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 137},
-	{"cancelled, gone", STOP_WANTED, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, NONE},
-	{"cancelled as it ended", STOP_WANTED, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 0},
-	{"run time over", STOP_RUN_TIMEOUT, UD_STOPPED_AGENT, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TIMEOUT, 143},
-	{"filled the disk", STOP_DISK, UD_STOPPED_AGENT, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK, 143},
-	{"filled the disk, and exited 0", STOP_DISK, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK, 0},
-	{"no record, gone", STOP_NONE, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_CONTAINER_GONE, NONE},
-	{"no record, killed", STOP_NONE, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 137},
-	{"no record, out of memory", STOP_NONE, 0, 0, 0, 0, 0, 137, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137},
-	{"no record, code 0", STOP_NONE, 0, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_AGENT_ERROR, 0},
+	{"ended well", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0, 0},
+	{"ended well, container gone", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0, 0},
+	{"ended well though a child was killed", STOP_NONE, UD_STOPPED_SELF, 0, 0, 1, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0, 0},
+	{"exit code", STOP_NONE, UD_STOPPED_SELF, 3, 0, 0, 0, 3, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_EXIT_CODE, 3, 0},
+	{"signal", STOP_NONE, UD_STOPPED_SELF, -1, 11, 0, 0, 139, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_SIGNAL, 139, 0},
+	{"out of memory by record", STOP_NONE, UD_STOPPED_SELF, -1, 9, 1, 0, 137, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137, 0},
+	{"out of memory by engine", STOP_NONE, UD_STOPPED_SELF, 1, 0, 0, 0, 1, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 1, 0},
+	{"command not found", STOP_NONE, UD_STOPPED_SELF, 127, 0, 0, 1, 127, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_START_FAILED, 127, 0},
+	{"code 127 of its own", STOP_NONE, UD_STOPPED_SELF, 127, 0, 0, 0, 127, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_EXIT_CODE, 127, 0},
+	{"lease over", STOP_NONE, UD_STOPPED_LEASE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_LEASE_OVER, 0, 0},
+	{"engine stop, code 0", STOP_NONE, UD_STOPPED_OUTSIDE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 0, 0},
+	{"engine stop, TERM", STOP_NONE, UD_STOPPED_OUTSIDE, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 143, 0},
+	{"forged announcement", STOP_NONE, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 0, 0},
+	{"cancelled, code 0", STOP_WANTED, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 0, 0},
+	{"cancelled, killed", STOP_WANTED, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 137, 0},
+	{"cancelled, gone", STOP_WANTED, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, NONE, 0},
+	{"cancelled as it ended", STOP_WANTED, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 0, 0},
+	{"run time over", STOP_RUN_TIMEOUT, UD_STOPPED_AGENT, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TIMEOUT, 143, 0},
+	{"filled the disk", STOP_DISK, UD_STOPPED_AGENT, -1, 15, 0, 0, 143, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK, 143, 0},
+	{"filled the disk, and exited 0", STOP_DISK, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK, 0, 0},
+	{"no record, gone", STOP_NONE, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_CONTAINER_GONE, NONE, 0},
+	{"no record, killed", STOP_NONE, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 137, 0},
+	{"no record, out of memory", STOP_NONE, 0, 0, 0, 0, 0, 137, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137, 0},
+	{"no record, code 0", STOP_NONE, 0, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_AGENT_ERROR, 0, 0},
+	{"rebooted, no record", STOP_NONE, 0, 0, 0, 0, 0, 255, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, 255, 1},
+	{"rebooted, no record, killed", STOP_NONE, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, 137, 1},
+	{"rebooted, no record, code 0", STOP_NONE, 0, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, 0, 1},
+	{"rebooted, gone", STOP_NONE, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, NONE, 1},
+	{"rebooted, stopped from outside", STOP_NONE, UD_STOPPED_OUTSIDE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, 0, 1},
+	{"rebooted after it had ended well", STOP_NONE, UD_STOPPED_SELF, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_SUCCEEDED, UD_REASON_NONE, 0, 1},
+	{"rebooted after it had failed", STOP_NONE, UD_STOPPED_SELF, 3, 0, 0, 0, 3, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_EXIT_CODE, 3, 1},
+	{"rebooted after the lease was over", STOP_NONE, UD_STOPPED_LEASE, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_LEASE_OVER, 0, 1},
+	{"rebooted, out of memory before", STOP_NONE, 0, 0, 0, 0, 0, 137, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137, 1},
+	{"rebooted while it was cancelled", STOP_WANTED, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, 137, 1},
 };
 
 START_TEST(judges)
@@ -66,6 +77,7 @@ START_TEST(judges)
 	facts.intent = cases[_i].intent;
 	facts.final_state = UD_ATTEMPT_CANCELLED;
 	facts.final_reason = UD_REASON_CTL_CANCELLED;
+	facts.rebooted = cases[_i].rebooted != 0;
 	facts.has_record = cases[_i].by != 0;
 	facts.record.stopped_by = (uint8_t) cases[_i].by;
 	facts.record.code = cases[_i].code;

@@ -218,6 +218,7 @@ START_TEST(state_survives)
 	UdBuf		text = {0};
 	UdError		err;
 
+	attempt->node_id = 3;
 	attempt->intent = STOP_WANTED;
 	attempt->stop_wanted = true;
 	attempt->final_state = UD_ATTEMPT_PREEMPTED;
@@ -239,6 +240,7 @@ START_TEST(state_survives)
 	ck_assert_int_eq(read.fence.task, 123456789012);
 	ck_assert_int_eq(read.fence.attempt, 2);
 	ck_assert_str_eq(read.node, "node \"x\"");
+	ck_assert_int_eq(read.node_id, 3);
 	ck_assert_int_eq(state_read(text.data, text.len, again, &err), 0);
 	ck_assert_int_eq(again->intent, STOP_WANTED);
 	ck_assert(again->stop_wanted);
@@ -250,6 +252,7 @@ START_TEST(state_survives)
 	ck_assert_int_eq(again->memory, 64);
 	ck_assert(again->lease_s.set);
 	ck_assert_int_eq(again->run_deadline_ns, 987654321);
+	ck_assert(!again->other_boot);
 	ck_assert_int_eq(again->stage_ms[0], -1);
 	ck_assert_int_eq(again->stage_ms[1], 4012);
 	ck_assert_str_eq(again->image_id, "sha256:abc");
@@ -261,6 +264,15 @@ START_TEST(state_survives)
 	for (size_t len = 1; len < text.len; len++)
 		ck_assert_int_lt(state_read_fence(text.data, len, &read, &err), 0);
 	ck_assert_int_lt(state_read_fence("{}", 2, &read, &err), 0);
+	/* Of another boot: no time in it counts, and that is not forgotten. */
+	attempt->other_boot = true;
+	ud_buf_reset(&text);
+	state_write(attempt, &text);
+	free(again->gpus);
+	again->gpus = NULL;
+	ck_assert_int_eq(state_read(text.data, text.len, again, &err), 0);
+	ck_assert(again->other_boot);
+	ck_assert_int_eq(again->run_deadline_ns, INT64_MAX);
 	ud_buf_release(&text);
 	attempt->gone = true;
 	again->gone = true;

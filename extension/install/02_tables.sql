@@ -77,10 +77,15 @@ CREATE TABLE unidesk_data.node (
 	reconciled	boolean NOT NULL DEFAULT false,
 	boot_id		text,
 	engine_id	text,
-	facts		jsonb
+	facts		jsonb,
+	data_id		uuid,
+	seal		bigint,
+	seal_before	bigint,
+	seal_incarnation bigint,
+	accepts_until timestamptz
 );
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings.';
+	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
 
 CREATE TABLE unidesk_data.node_live (
 	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,
@@ -208,10 +213,12 @@ CREATE TABLE unidesk_data.live (
 	want		smallint,
 	want_final	smallint,
 	want_reason	smallint,
+	left_on		uuid,
+	left_at		timestamptz,
 	CONSTRAINT live_active CHECK ((state = 4) = (attempt_state IS NOT NULL AND node_id IS NOT NULL))
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE unidesk_data.live IS
-	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT.';
+	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT. left_on: the machine that has the attempt, where another one took the node over (identity.c); left_at: the last contact with it.';
 
 CREATE TABLE unidesk_data.attempt (
 	task_id		bigint NOT NULL,
@@ -246,10 +253,11 @@ CREATE TABLE unidesk_data.held (
 	reason		smallint NOT NULL,
 	since		timestamptz NOT NULL,
 	stop_asked	boolean NOT NULL DEFAULT false,
+	left_on		uuid,
 	PRIMARY KEY (incarnation, task_id, attempt)
 );
 COMMENT ON TABLE unidesk_data.held IS
-	'What still holds something on a node without being a live attempt: one that ended without a confirmed stop, or one of another incarnation, found on the node after a restore (stop_asked: an administrator wants it gone). Deleted when the node has nothing of it. Allocated = live + held.';
+	'What still holds something on a node without being a live attempt: one that ended without a confirmed stop, or one of another incarnation, found on the node after a restore (stop_asked: an administrator wants it gone). Deleted when the node has nothing of it, or, where another machine took the node over (left_on), when the one before returns or an administrator calls accept_machine. Allocated = live + held.';
 
 CREATE TABLE unidesk_data.task_event (
 	at			timestamptz NOT NULL,

@@ -31,7 +31,7 @@ BEGIN
 		WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL
 			-- What goes on as it should is most of any inventory.
 			AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.task_id = i.task AND l.attempt = i.attempt
-				AND lpad(to_hex(l.incarnation), 16, '0') = i.incarnation AND l.node_id = for_node AND l.state = 4)
+				AND lpad(to_hex(l.incarnation), 16, '0') = i.incarnation AND l.node_id = for_node AND l.state = 4 AND l.left_on IS NULL)
 		ORDER BY 1, 2, 3
 	LOOP
 		known := CASE
@@ -72,10 +72,11 @@ CREATE VIEW unidesk.held WITH (security_invoker) AS
 	SELECT n.name AS node, lpad(to_hex(h.incarnation), 16, '0') AS incarnation, h.task_id AS task, h.attempt,
 		round(h.cpus_milli / 1000.0, 3) AS cpus, h.memory, h.gpus, unidesk._reason_name(h.reason) AS reason, h.since,
 		h.incarnation <> i.value AS "foreign", h.stop_asked,
-		CASE WHEN h.incarnation <> i.value AND NOT h.stop_asked THEN h.since + current_setting('unidesk.foreign_keep')::interval END AS stopped_after
+		CASE WHEN h.incarnation <> i.value AND NOT h.stop_asked THEN h.since + current_setting('unidesk.foreign_keep')::interval END AS stopped_after,
+		h.left_on IS NOT NULL AS "left"
 	FROM unidesk_data.held h JOIN unidesk_data.node n ON n.id = h.node_id, unidesk_data.incarnation i;
 COMMENT ON VIEW unidesk.held IS
-	'What nodes hold without a live attempt: of this incarnation after a lease, until the node says that nothing of it runs; of another one (foreign) after a restore, until stop_held or stopped_after. For administrators.';
+	'What nodes hold without a live attempt: of this incarnation after a lease, until the node says that nothing of it runs; of another one (foreign) after a restore, until stop_held or stopped_after; left: on a machine that another one replaced, until that one returns or accept_machine. For administrators.';
 
 CREATE FUNCTION unidesk.stop_held(node text, incarnation text DEFAULT NULL, task bigint DEFAULT NULL, attempt integer DEFAULT NULL) RETURNS integer
 	LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -88,7 +88,7 @@ CREATE VIEW unidesk_data.invariant_live_columns AS
 	FROM unidesk_data.live l CROSS JOIN LATERAL (SELECT concat_ws('; ',
 		CASE WHEN l.seq < 1 OR l.attempt < 0 THEN 'it counts below zero' END,
 		CASE WHEN l.state <> 4 AND num_nonnulls(l.incarnation, l.node_id, l.session, l.gpu_mask, l.placed_at, l.started_at, l.order_no,
-				l.attempt_state, l.phase, l.want, l.want_final, l.want_reason) > 0 THEN 'it is not active, but has something of an attempt' END,
+				l.attempt_state, l.phase, l.want, l.want_final, l.want_reason, l.left_on, l.left_at) > 0 THEN 'it is not active, but has something of an attempt' END,
 		CASE WHEN l.state = 4 AND (num_nulls(l.incarnation, l.session, l.gpu_mask, l.placed_at, l.want) > 0 OR l.attempt = 0)
 			THEN 'it is active, but its attempt lacks something' END,
 		CASE WHEN l.attempt_state NOT BETWEEN 1 AND 6 THEN 'its attempt is in no living state' END,
@@ -97,6 +97,7 @@ CREATE VIEW unidesk_data.invariant_live_columns AS
 		CASE WHEN l.want NOT IN (1, 2) OR (l.want = 2) <> (l.attempt_state = 6) OR (l.want = 2) <> (l.want_reason IS NOT NULL)
 				OR (l.want = 2) <> (l.want_final IS NOT NULL) OR l.want_final NOT IN (9, 10, 11, 13)
 			THEN 'what is wanted of it and its state do not agree' END,
+		CASE WHEN (l.left_on IS NULL) <> (l.left_at IS NULL) THEN 'where and when it was left do not agree' END,
 		CASE WHEN bit_count(l.gpu_mask::bit(64)) <> l.gpus THEN 'it does not have as many GPUs as it asked for' END
 	) AS wrong) w
 	WHERE w.wrong <> '';
@@ -228,9 +229,15 @@ COMMENT ON VIEW unidesk_data.settles_node_heard IS 'A node that beats again is a
 CREATE VIEW unidesk_data.settles_lease AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('its node is silent since %s, its lease is %s s', unidesk._last_contact(n.id), l.lease_s) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE n.status = 3 AND l.lease_s IS NOT NULL AND unidesk_data._long_ago(unidesk._last_contact(n.id), make_interval(secs => l.lease_s))
+	WHERE n.status = 3 AND l.left_at IS NULL AND l.lease_s IS NOT NULL AND unidesk_data._long_ago(unidesk._last_contact(n.id), make_interval(secs => l.lease_s))
 		AND NOT EXISTS (SELECT FROM unidesk_data.bridge b WHERE b.ended_at IS NULL AND b.queue_age_ms > 5000);
 COMMENT ON VIEW unidesk_data.settles_lease IS 'An attempt on an offline node is lost when its lease is over, unless a bridge is behind.';
+
+CREATE VIEW unidesk_data.settles_left AS
+	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, format('its machine was replaced and last heard at %s, its lease is %s s', l.left_at, l.lease_s) AS detail
+	FROM unidesk_data.live l
+	WHERE l.lease_s IS NOT NULL AND unidesk_data._long_ago(l.left_at, make_interval(secs => l.lease_s));
+COMMENT ON VIEW unidesk_data.settles_left IS 'An attempt on a machine that another one replaced is lost when its lease is over.';
 
 CREATE VIEW unidesk_data.settles_order AS
 	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, 'its order has no number, so no bridge sends it' AS detail
@@ -240,28 +247,28 @@ COMMENT ON VIEW unidesk_data.settles_order IS 'Every assignment and every stop g
 CREATE VIEW unidesk_data.settles_unanswered AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('assigned at %s, neither answered nor withdrawn', l.placed_at) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE l.attempt_state = 1 AND l.want = 1 AND n.status <> 3
+	WHERE l.attempt_state = 1 AND l.want = 1 AND n.status <> 3 AND l.left_at IS NULL
 		AND unidesk_data._long_ago(l.placed_at, current_setting('unidesk.withdraw_after')::interval);
 COMMENT ON VIEW unidesk_data.settles_unanswered IS 'An assignment that is not answered for unidesk.withdraw_after is withdrawn.';
 
 CREATE VIEW unidesk_data.settles_prepare_limit AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('placed at %s, it may prepare for %s s', l.placed_at, l.prepare_s) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE l.attempt_state IN (2, 3) AND l.want = 1 AND n.status <> 3 AND l.prepare_s > 0
+	WHERE l.attempt_state IN (2, 3) AND l.want = 1 AND n.status <> 3 AND l.left_at IS NULL AND l.prepare_s > 0
 		AND unidesk_data._long_ago(l.placed_at, make_interval(secs => l.prepare_s));
 COMMENT ON VIEW unidesk_data.settles_prepare_limit IS 'An attempt that prepares for longer than it may is stopped.';
 
 CREATE VIEW unidesk_data.settles_run_limit AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('started at %s, it may run for %s s', l.started_at, l.run_s) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE l.attempt_state = 4 AND l.want = 1 AND n.status <> 3 AND l.run_s > 0
+	WHERE l.attempt_state = 4 AND l.want = 1 AND n.status <> 3 AND l.left_at IS NULL AND l.run_s > 0
 		AND unidesk_data._long_ago(l.started_at, make_interval(secs => l.run_s::float8 + l.grace_s + 30));
 COMMENT ON VIEW unidesk_data.settles_run_limit IS 'An attempt that runs for longer than it may, its grace and 30 s is stopped.';
 
 CREATE VIEW unidesk_data.settles_stopping AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('asked to stop at %s, not confirmed', l.state_at) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE l.attempt_state = 6 AND n.status <> 3
+	WHERE l.attempt_state = 6 AND n.status <> 3 AND l.left_at IS NULL
 		AND unidesk_data._long_ago(l.state_at, make_interval(secs => l.grace_s)
 			+ coalesce(make_interval(secs => l.lease_s), current_setting('unidesk.lease')::interval));
 COMMENT ON VIEW unidesk_data.settles_stopping IS 'A node confirms a stop within the attempt''s grace and lease.';
@@ -275,7 +282,7 @@ COMMENT ON VIEW unidesk_data.settles_queue_limit IS 'A task that waits for longe
 CREATE VIEW unidesk_data.settles_held_stays AS
 	SELECT h.task_id AS task, h.attempt, n.name AS node, format('held since %s, although its node is there', h.since) AS detail
 	FROM unidesk_data.held h JOIN unidesk_data.node n ON n.id = h.node_id
-	WHERE n.status = 2 AND n.reconciled AND h.incarnation = (SELECT value FROM unidesk_data.incarnation)
+	WHERE n.status = 2 AND n.reconciled AND h.left_on IS NULL AND h.incarnation = (SELECT value FROM unidesk_data.incarnation)
 		AND unidesk_data._long_ago(greatest(h.since, n.status_since), '10 min');
 COMMENT ON VIEW unidesk_data.settles_held_stays IS 'A node that is online removes what ended attempts left, and is asked for its inventory every minute until it has.';
 

@@ -65,7 +65,7 @@ SELECT * FROM unidesk.check_invariants();
 SELECT test.broken('DELETE FROM unidesk_data.incarnation');
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = 1000000 WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = session + 1000000 WHERE name = 'stays' $$);
-SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task));
+SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task)) > 0 AS restored;
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = (SELECT order_no FROM unidesk_data.live WHERE task_id = test.id('prepares')) WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = (SELECT session FROM unidesk_data.node WHERE name = 'goes') WHERE name = 'stays' $$);
 SELECT test.broken($$ INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat) VALUES ('test', 2, now(), '2030-01-01 01:46:40+00') $$);
@@ -96,6 +96,8 @@ SELECT test.broken($$ UPDATE unidesk_data.node n SET status = 2, status_since = 
 SELECT test.broken($$ INSERT INTO unidesk_data.node_event SELECT '2030-01-01 01:40:00+00', id, 'offline', 0, 0 FROM unidesk_data.node WHERE name = 'stays';
 	UPDATE unidesk_data.node SET status = 3, status_since = '2030-01-01 01:40:00+00' WHERE name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET lease_s = 10 WHERE task_id = test.id('unknown') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid(), left_at = placed_at - interval '1 day' WHERE task_id = test.id('runs') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid() WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = NULL, state_at = state_at - interval '1 hour' WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET placed_at = placed_at - interval '1 hour' WHERE task_id = test.id('again') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET prepare_s = 10 WHERE task_id = test.id('prepares') $$);

@@ -40,15 +40,25 @@ COMMENT ON FUNCTION unidesk_data._follow_timeline() IS
 
 -- What nodes hold of another incarnation.
 
-ALTER TABLE unidesk_data.held ADD COLUMN stop_asked boolean NOT NULL DEFAULT false;
+ALTER TABLE unidesk_data.held ADD COLUMN stop_asked boolean NOT NULL DEFAULT false, ADD COLUMN left_on uuid;
 COMMENT ON TABLE unidesk_data.held IS
-	'What still holds something on a node without being a live attempt: one that ended without a confirmed stop, or one of another incarnation, found on the node after a restore (stop_asked: an administrator wants it gone). Deleted when the node has nothing of it. Allocated = live + held.';
+	'What still holds something on a node without being a live attempt: one that ended without a confirmed stop, or one of another incarnation, found on the node after a restore (stop_asked: an administrator wants it gone). Deleted when the node has nothing of it, or, where another machine took the node over (left_on), when the one before returns or an administrator calls accept_machine. Allocated = live + held.';
 
 CREATE POLICY administrators_see ON unidesk_data.held FOR SELECT TO unidesk_user USING ((SELECT unidesk.is_admin()));
 
 CREATE FUNCTION unidesk._shown(given text) RETURNS text
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'unidesk_shown_text';
 COMMENT ON FUNCTION unidesk._shown(text) IS 'What somebody gave as a name, for a message: without control characters, and cut.';
+
+-- Which machine a node's agent is, and what was left on one before it.
+
+ALTER TABLE unidesk_data.node ADD COLUMN data_id uuid, ADD COLUMN seal bigint, ADD COLUMN seal_before bigint,
+	ADD COLUMN seal_incarnation bigint, ADD COLUMN accepts_until timestamptz;
+COMMENT ON TABLE unidesk_data.node IS
+	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
+ALTER TABLE unidesk_data.live ADD COLUMN left_on uuid, ADD COLUMN left_at timestamptz;
+COMMENT ON TABLE unidesk_data.live IS
+	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT. left_on: the machine that has the attempt, where another one took the node over (identity.c); left_at: the last contact with it.';
 
 -- Logs: taken in by turns, merged into blocks, kept as each project says.  The
 -- keeper of 0.2 makes the partitions.
