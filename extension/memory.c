@@ -17,6 +17,7 @@
 #include "common/reasons.h"
 #include "demands.h"
 #include "memory.h"
+#include "suspect.h"
 
 #define HINTS_MAX 4096
 /* A task that is due and was not dealt with comes again after this. */
@@ -178,7 +179,10 @@ due_when_active(const MemoryTask *task)
 static void
 schedule(MemoryTask *task)
 {
-	set_due(task, task->state == UNIDESK_TASK_QUEUED ? due_when_queued(task) :
+	TimestampTz left_out_until = unidesk_left_out_until(task->task_id);
+
+	set_due(task, left_out_until != 0 ? left_out_until :
+			task->state == UNIDESK_TASK_QUEUED ? due_when_queued(task) :
 			task->state == UNIDESK_TASK_ACTIVE ? due_when_active(task) : 0);
 }
 
@@ -435,6 +439,7 @@ take_row(uint64 row)
 	int64		task_id = unidesk_column_int64(row, 1);
 	int32		node_id = unidesk_column_int32(row, 18);
 	bool		found;
+	bool		left_out = unidesk_left_out_until(task_id) != 0;
 	MemoryTask *task = hash_search(unidesk_memory->tasks, &task_id, HASH_ENTER, &found);
 
 	if (found)
@@ -451,16 +456,17 @@ take_row(uint64 row)
 		if (task->node != NULL)
 			dlist_push_tail(&task->node->tasks, &task->on_node);
 		allocate(task);
-		if (!task->ordered)
+		if (!task->ordered && !left_out)
 		{
 			task->listed = true;
 			dlist_push_tail(&unidesk_memory->unordered, &task->unordered);
 		}
 	}
-	else if (task->state == UNIDESK_TASK_QUEUED && task->not_before <= unidesk_now())
+	else if (task->state == UNIDESK_TASK_QUEUED && !left_out && task->not_before <= unidesk_now())
 		enter_queue(task, unidesk_column_text(row, 7));
 	schedule(task);
-	unidesk_demand_note(task);
+	if (!left_out)
+		unidesk_demand_note(task);
 }
 
 static void
@@ -754,7 +760,7 @@ unidesk_memory_has_work(TimestampTz now)
 	return unidesk_memory == NULL || unidesk_hints_pending() || (due != 0 && due <= now) ||
 		unidesk_memory->queue_changed || unidesk_memory->capacity_changed ||
 		!dlist_is_empty(&unidesk_memory->unordered) || !dlist_is_empty(&unidesk_memory->dirty) ||
-		unidesk_demands_have_work();
+		unidesk_demands_have_work() || unidesk_suspect_searching(UNIDESK_SUSPECT_NONE);
 }
 
 int

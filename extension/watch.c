@@ -16,6 +16,7 @@
 #include "door.h"
 #include "memory.h"
 #include "shared.h"
+#include "suspect.h"
 #include "transition.h"
 #include "worker.h"
 
@@ -203,9 +204,19 @@ void
 unidesk_watch_deadlines(void)
 {
 	int64	   *due = palloc(sizeof(int64) * DUE_MAX);
-	int			count = unidesk_memory_due(unidesk_now(), due, DUE_MAX);
-	UnideskDoor *door = unidesk_door_open();
 
+	/* What is due stays so until a search is over. */
+	int			due_count = unidesk_suspect_searching(UNIDESK_SUSPECT_DEADLINES) ? 0 :
+	unidesk_memory_due(unidesk_now(), due, DUE_MAX);
+	UnideskDoor *door = unidesk_door_open();
+	int			count = 0;
+
+	for (int i = 0; i < due_count; i++)
+		if (unidesk_take_in(due[i]))
+			unidesk_memory_read_tasks(due[i], due[i]);
+		else
+			due[count++] = due[i];
+	count = unidesk_suspect_begin(UNIDESK_SUSPECT_DEADLINES, due, count, DUE_MAX);
 	for (int i = 0; i < count; i++)
 	{
 		MemoryTask *task = unidesk_memory_task(due[i]);
@@ -215,6 +226,7 @@ unidesk_watch_deadlines(void)
 			unidesk_memory_read_tasks(due[i], due[i]);
 	}
 	unidesk_door_close(door);
+	unidesk_suspect_end();
 }
 
 bool

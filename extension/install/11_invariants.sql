@@ -297,9 +297,9 @@ COMMENT ON VIEW unidesk_data.invariant_partition_default IS
 CREATE VIEW unidesk_data.settles_partition_ahead AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node, format('%s does not exist', x.name) AS detail
 	FROM (
-		SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"task_event_"YYYYMMDD')
-		UNION ALL SELECT to_char((unidesk._now() + make_interval(days => current_setting('unidesk.log_keep')::integer)) AT TIME ZONE 'UTC', '"log_block_"YYYYMMDD')
-		UNION ALL SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"attempt_"YYYYMM')
+		SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + interval '1 day', '"task_event_"YYYYMMDD')
+		UNION ALL SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + make_interval(days => current_setting('unidesk.log_keep')::integer), '"log_block_"YYYYMMDD')
+		UNION ALL SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + interval '1 day', '"attempt_"YYYYMM')
 		UNION ALL SELECT format('task_from_%sm', (last_value / 2000000 + 1) * 2) FROM unidesk_data.task_id
 	) AS x (name) WHERE to_regclass(format('unidesk_data.%I', x.name)) IS NULL;
 COMMENT ON VIEW unidesk_data.settles_partition_ahead IS 'Partitions for tomorrow, and for the next two million tasks, exist.';
