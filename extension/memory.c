@@ -162,15 +162,17 @@ due_when_active(const MemoryTask *task)
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (task->lease_s >= 0)
-			consider(&due, unidesk_last_contact(task->node->node_id), task->lease_s);
+			consider(&due, unidesk_last_contact(task->node->node_id), (int64) task->lease_s + task->node->extra_lease_s);
 		return due;
 	}
-	if (task->want != UD_WANT_RUN)
-		return 0;
-	if (task->attempt_state == UD_ATTEMPT_ASSIGNED)
+	if (task->attempt_state == UD_ATTEMPT_STOPPING)
+		consider(&due, task->state_at, (int64) task->grace_s + unidesk_stop_limit);
+	else if (task->attempt_state == UD_ATTEMPT_FINISHING)
+		consider(&due, task->state_at, unidesk_output_limit);
+	else if (task->attempt_state == UD_ATTEMPT_ASSIGNED)
 		consider(&due, task->state_at, unidesk_withdraw_after);
-	else if (task->attempt_state <= UD_ATTEMPT_PREPARING && task->prepare_s > 0)
-		consider(&due, task->placed_at, task->prepare_s);
+	else if (task->attempt_state <= UD_ATTEMPT_PREPARING)
+		consider(&due, task->placed_at, task->prepare_s > 0 ? task->prepare_s : unidesk_prepare_limit);
 	else if (task->attempt_state == UD_ATTEMPT_RUNNING && task->run_s > 0)
 		consider(&due, task->started_at, (int64) task->run_s + task->grace_s + UNIDESK_RUN_SLACK_S);
 	return due;
@@ -559,9 +561,12 @@ node_for(int32 node_id)
 
 /* $1: nodes, NULL for all.  GPUs that are gone count as held by nobody. */
 static const char select_nodes[] =
-"SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2, n.scheduling = 1, n.labels,"
-" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL"
+"SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2,"
+" n.scheduling = 1 AND (d.node_id IS NULL OR d.ended_at IS NOT NULL), n.labels,"
+" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
+" coalesce(d.extra_s, 0)"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
+" LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
 " WHERE $1 IS NULL OR n.id = ANY ($1) ORDER BY n.id";
 
@@ -592,6 +597,7 @@ take_node_row(uint64 row)
 	node->gpu_present = (uint64) unidesk_column_int64(row, 10);
 	node->held_count = 0;
 	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
+	node->extra_lease_s = unidesk_column_int32(row, 12);
 	/* Whatever shared memory says: the way back is an inventory. */
 	if (node->status == UNIDESK_NODE_OFFLINE)
 		unidesk_beat_expire(node->node_id);

@@ -196,6 +196,7 @@ static const char write_placements[] =
 " placed_at = $1, state_at = $1"
 " FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
 " AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1"
+" AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)"
 " WHERE l.task_id = p.task_id AND l.state = 3"
 " RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"
 " told AS (INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"

@@ -17,7 +17,7 @@ unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message)
 	UnideskOut	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
 	bool		expired;
 
-	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
 	if (expired)
 	{
 		/* Called offline while its socket lived: back only by an inventory. */

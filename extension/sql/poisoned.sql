@@ -110,3 +110,8 @@ SELECT unidesk._tidy();
 SELECT code, task, attempt, node, detail FROM unidesk.check_invariants() WHERE code <> 'worker_memory';
 SELECT test.scheduling('', 3::smallint);
 RESET client_min_messages;
+-- A bridge that is silent and not over, where the worker runs for long enough to know.
+BEGIN;
+UPDATE unidesk_data.bridge SET last_beat = unidesk._now() - interval '2 days', ended_at = NULL WHERE id = (SELECT id FROM test.bridge);
+SELECT code FROM unidesk.check_invariants() WHERE code <> 'worker_memory';
+ROLLBACK;
