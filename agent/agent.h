@@ -93,6 +93,7 @@ typedef struct Attempt
 	StopIntent	intent;			/* the stop that is being carried out */
 	double		grace_s;
 	MaybeSeconds lease_s;
+	bool		terms_new;		/* not yet in the state that a restart reads */
 	MaybeSeconds run_left_s;	/* while it has not started */
 	int64_t		prepare_deadline_ns;	/* boot clock; INT64_MAX: none */
 	int64_t		run_deadline_ns;	/* boot clock; INT64_MAX: none */

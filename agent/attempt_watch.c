@@ -131,6 +131,7 @@ watch_until_end(Watch *watch)
 	while (!atomic_load(&agent->exiting))
 	{
 		StopIntent	intent;
+		bool		terms_new;
 		int			exit_code;
 		int			result;
 
@@ -138,7 +139,11 @@ watch_until_end(Watch *watch)
 		atomic_store(&attempt->interrupt, false);
 		agent_lock(agent);
 		intent = watch_intent(attempt);
+		terms_new = attempt->terms_new;
+		attempt->terms_new = false;
 		agent_unlock(agent);
+		if (terms_new)
+			attempt_save_state(attempt);
 		if (intent != STOP_NONE && !watch->term_sent)
 			watch_begin_stop(watch, intent);
 		else if (watch->term_sent && clock_boot_ns() >= watch->kill_at_ns)

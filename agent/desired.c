@@ -245,6 +245,8 @@ desired_parse_run(const void *body, size_t len, DesiredRun *out, UdError *err)
 		desired_maybe_seconds(object, "prepare_left_s", -SECONDS_MAX, &out->prepare_left_s, err) < 0 ||
 		json_get_object(object, "spec", &spec, err) < 0)
 		return err->code;
+	/* A lease of no time is none: nothing ends here for lack of contact. */
+	out->lease_s.set = out->lease_s.set && out->lease_s.value > 0;
 	if (spec == NULL)
 		return 0;
 	out->spec = ud_calloc(1, sizeof(*out->spec));

@@ -75,9 +75,13 @@ desired_apply_terms(Attempt *attempt, const DesiredRun *run)
 	if (attempt->ran && attempt->intent == STOP_NONE)
 	{
 		attempt->run_deadline_ns = run->run_left_s.set ? clock_add_s(now, run->run_left_s.value) : INT64_MAX;
-		/* The worker's wait must end at the new time. */
+		/* The worker's wait must end at the new time, and it keeps the terms. */
+		attempt->terms_new = true;
 		atomic_store(&attempt->interrupt, true);
 	}
+	/* unidesk-init ends it by these. */
+	if (attempt->ran && !attempt->ended && !attempt->held)
+		attempt_write_control(attempt);
 }
 
 static void

@@ -115,7 +115,7 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		json_get_texts(object, "gpus", DESIRED_GPUS_MAX, DESIRED_GPU_BYTES_MAX, &attempt->gpus, err) < 0 ||
 		(lease = json_get_number(object, "lease_s", 0, SECONDS_MAX, &attempt->lease_s.value, err)) < 0)
 		return err->code;
-	attempt->lease_s.set = lease > 0;
+	attempt->lease_s.set = lease > 0 && attempt->lease_s.value > 0;
 	attempt->intent = (StopIntent) intent;
 	attempt->discard = intent == STOP_DISCARD;
 	attempt->final_state = (int) final_state;

@@ -47,7 +47,7 @@ beat_exists(int32 node_id)
 }
 
 void
-unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool *expired)
+unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired)
 {
 	UnideskBeat *beat;
 
@@ -57,6 +57,7 @@ unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool *expired)
 	beat = &beats[node_id];
 	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
 	beat->session = session;
+	beat->rev = rev;
 	if (at > beat->last_seen)
 		beat->last_seen = at;
 	beat->dirty = true;

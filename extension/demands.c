@@ -14,6 +14,7 @@
 
 #include "common/reasons.h"
 #include "demands.h"
+#include "suspect.h"
 
 /* Waiting tasks that are read again at once, and rows that are told at once. */
 #define BATCH_MAX 1000
@@ -117,26 +118,36 @@ unidesk_demands_tell(void)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	int64	   *tasks;
 	Datum	   *ids;
 	Datum	   *reasons;
 	int			count = 0;
+	int			n = 0;
 	dlist_iter	iter;
 
-	if (dlist_is_empty(&unidesk_memory->untold))
+	if (dlist_is_empty(&unidesk_memory->untold) && !unidesk_suspect_searching(UNIDESK_SUSPECT_TELL))
 		return false;
+	tasks = palloc(sizeof(int64) * BATCH_MAX);
 	ids = palloc(sizeof(Datum) * BATCH_MAX);
 	reasons = palloc(sizeof(Datum) * BATCH_MAX);
 	dlist_foreach(iter, &unidesk_memory->untold)
 	{
-		MemoryTask *task = dlist_container(MemoryTask, tell, iter.cur);
-
 		if (count == BATCH_MAX)
 			break;
-		ids[count] = Int64GetDatum(task->task_id);
-		reasons[count++] = Int16GetDatum(task->waiting ? UD_REASON_POLICY_DEMANDS : UD_REASON_NONE);
+		tasks[count++] = dlist_container(MemoryTask, tell, iter.cur)->task_id;
 	}
-	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
-	unidesk_arg_array(&args, INT2OID, reasons, NULL, count);
+	count = unidesk_suspect_begin(UNIDESK_SUSPECT_TELL, tasks, count, BATCH_MAX);
+	for (int i = 0; i < count; i++)
+	{
+		MemoryTask *task = unidesk_memory_task(tasks[i]);
+
+		if (task == NULL || !task->untold)
+			continue;
+		ids[n] = Int64GetDatum(task->task_id);
+		reasons[n++] = Int16GetDatum(task->waiting ? UD_REASON_POLICY_DEMANDS : UD_REASON_NONE);
+	}
+	unidesk_arg_array(&args, INT8OID, ids, NULL, n);
+	unidesk_arg_array(&args, INT2OID, reasons, NULL, n);
 	unidesk_execute(&plan,
 					"WITH x AS (SELECT * FROM unnest($1, $2) AS x (task_id, reason)),"
 					" free AS (SELECT l.task_id FROM unidesk_data.live l JOIN x ON x.task_id = l.task_id WHERE l.state = 3"
@@ -152,6 +163,7 @@ unidesk_demands_tell(void)
 		task->untold = false;
 		dlist_delete(&task->tell);
 	}
+	unidesk_suspect_end();
 	/* Rows that somebody holds come again after a nap. */
 	return SPI_processed == BATCH_MAX;
 }

@@ -59,9 +59,8 @@ make_room(void **items, int count, int *room, Size size)
 
 /* The row has to be written. */
 static void
-touch(UnideskDoor *door, UnideskLive *live)
+mark(UnideskDoor *door, UnideskLive *live)
 {
-	live->state_at = unidesk_now();
 	if (live->dirty)
 		return;
 	live->dirty = true;
@@ -69,10 +68,16 @@ touch(UnideskDoor *door, UnideskLive *live)
 	door->lives[door->live_count++] = live;
 }
 
-/* Tell what happened; the row follows. */
+/* The same, and it moved. */
 static void
-tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, int reason,
-	 UnideskActor actor, const int16 *path, int path_length)
+touch(UnideskDoor *door, UnideskLive *live)
+{
+	live->state_at = unidesk_now();
+	mark(door, live);
+}
+
+static DoorEvent *
+add_event(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, int reason, UnideskActor actor)
 {
 	DoorEvent  *event;
 
@@ -86,10 +91,34 @@ tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, in
 	event->attempt_state = attempt_state;
 	event->reason = reason;
 	event->actor = actor;
+	event->step_count = 0;
+	event->data = NULL;
+	return event;
+}
+
+/* Tell what happened; the row follows. */
+static void
+tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, int reason,
+	 UnideskActor actor, const int16 *path, int path_length)
+{
+	DoorEvent  *event = add_event(door, live, task_state, attempt_state, reason, actor);
+
 	event->step_count = path_length;
 	if (path_length > 0)
 		memcpy(event->steps, path, sizeof(int16) * path_length);
 	touch(door, live);
+}
+
+void
+unidesk_task_note(UnideskDoor *door, UnideskLive *live, int attempt, int attempt_state,
+				  int reason, const char *text, UnideskActor actor)
+{
+	DoorEvent  *event = add_event(door, live, live->state, attempt_state, reason, actor);
+
+	event->attempt = attempt;
+	event->data = text;
+
+	mark(door, live);
 }
 
 static void

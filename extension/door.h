@@ -97,6 +97,13 @@ extern bool unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final
 /* Move a task that has no live attempt; a terminal state removes the live row. */
 extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int by, UnideskActor actor);
 
+/*
+ * Tell of something that moves nothing: one more event, with a text that
+ * begins with what it is ("late: "; unidesk_data._is_note knows them all).
+ */
+extern void unidesk_task_note(UnideskDoor *door, UnideskLive *live, int attempt, int attempt_state,
+							  int reason, const char *text, UnideskActor actor);
+
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
 

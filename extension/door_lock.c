@@ -11,7 +11,7 @@
 #define SELECT_LIVE \
 	"SELECT task_id, state, reason, seq, attempt, incarnation, node_id, attempt_state," \
 	" phase, want, want_final, want_reason, cpus_milli, memory, gpus, gpu_mask," \
-	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at, left_on" \
+	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at, state_at, left_on" \
 	" FROM unidesk_data.live"
 
 static void
@@ -43,7 +43,8 @@ read_live(uint64 row, UnideskLive *live)
 	live->on_lost = unidesk_column_int32(row, 20);
 	live->placed_at = unidesk_column_time(row, 21);
 	live->started_at = unidesk_column_time(row, 22);
-	left_on = unidesk_column(row, 23, &is_null);
+	live->state_at = unidesk_column_time(row, 23);
+	left_on = unidesk_column(row, 24, &is_null);
 	live->left = !is_null;
 	if (live->left)
 		live->left_on = *DatumGetUUIDP(left_on);

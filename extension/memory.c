@@ -17,6 +17,7 @@
 #include "common/reasons.h"
 #include "demands.h"
 #include "memory.h"
+#include "suspect.h"
 
 #define HINTS_MAX 4096
 /* A task that is due and was not dealt with comes again after this. */
@@ -167,15 +168,17 @@ due_when_active(const MemoryTask *task)
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (task->lease_s >= 0)
-			consider(&due, unidesk_last_contact(task->node->node_id), task->lease_s);
+			consider(&due, unidesk_last_contact(task->node->node_id), (int64) task->lease_s + task->node->extra_lease_s);
 		return due;
 	}
-	if (task->want != UD_WANT_RUN)
-		return 0;
-	if (task->attempt_state == UD_ATTEMPT_ASSIGNED)
+	if (task->attempt_state == UD_ATTEMPT_STOPPING)
+		consider(&due, task->state_at, (int64) task->grace_s + unidesk_stop_limit);
+	else if (task->attempt_state == UD_ATTEMPT_FINISHING)
+		consider(&due, task->state_at, unidesk_output_limit);
+	else if (task->attempt_state == UD_ATTEMPT_ASSIGNED)
 		consider(&due, task->state_at, unidesk_withdraw_after);
-	else if (task->attempt_state <= UD_ATTEMPT_PREPARING && task->prepare_s > 0)
-		consider(&due, task->placed_at, task->prepare_s);
+	else if (task->attempt_state <= UD_ATTEMPT_PREPARING)
+		consider(&due, task->placed_at, task->prepare_s > 0 ? task->prepare_s : unidesk_prepare_limit);
 	else if (task->attempt_state == UD_ATTEMPT_RUNNING && task->run_s > 0)
 		consider(&due, task->started_at, (int64) task->run_s + task->grace_s + UNIDESK_RUN_SLACK_S);
 	return due;
@@ -184,7 +187,10 @@ due_when_active(const MemoryTask *task)
 static void
 schedule(MemoryTask *task)
 {
-	set_due(task, task->state == UNIDESK_TASK_QUEUED ? due_when_queued(task) :
+	TimestampTz left_out_until = unidesk_left_out_until(task->task_id);
+
+	set_due(task, left_out_until != 0 ? left_out_until :
+			task->state == UNIDESK_TASK_QUEUED ? due_when_queued(task) :
 			task->state == UNIDESK_TASK_ACTIVE ? due_when_active(task) : 0);
 }
 
@@ -442,6 +448,7 @@ take_row(uint64 row)
 	int64		task_id = unidesk_column_int64(row, 1);
 	int32		node_id = unidesk_column_int32(row, 18);
 	bool		found;
+	bool		left_out = unidesk_left_out_until(task_id) != 0;
 	MemoryTask *task = hash_search(unidesk_memory->tasks, &task_id, HASH_ENTER, &found);
 
 	if (found)
@@ -458,16 +465,17 @@ take_row(uint64 row)
 		if (task->node != NULL)
 			dlist_push_tail(&task->node->tasks, &task->on_node);
 		allocate(task);
-		if (!task->ordered)
+		if (!task->ordered && !left_out)
 		{
 			task->listed = true;
 			dlist_push_tail(&unidesk_memory->unordered, &task->unordered);
 		}
 	}
-	else if (task->state == UNIDESK_TASK_QUEUED && task->not_before <= unidesk_now())
+	else if (task->state == UNIDESK_TASK_QUEUED && !left_out && task->not_before <= unidesk_now())
 		enter_queue(task, unidesk_column_text(row, 7));
 	schedule(task);
-	unidesk_demand_note(task);
+	if (!left_out)
+		unidesk_demand_note(task);
 }
 
 static void
@@ -560,9 +568,12 @@ node_for(int32 node_id)
 
 /* $1: nodes, NULL for all.  GPUs that are gone count as held by nobody. */
 static const char select_nodes[] =
-"SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2, n.scheduling = 1, n.labels,"
-" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL"
+"SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2,"
+" n.scheduling = 1 AND (d.node_id IS NULL OR d.ended_at IS NOT NULL), n.labels,"
+" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
+" coalesce(d.extra_s, 0)"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
+" LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
 " WHERE $1 IS NULL OR n.id = ANY ($1) ORDER BY n.id";
 
@@ -593,6 +604,7 @@ take_node_row(uint64 row)
 	node->gpu_present = (uint64) unidesk_column_int64(row, 10);
 	node->held_count = 0;
 	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
+	node->extra_lease_s = unidesk_column_int32(row, 12);
 	/* Whatever shared memory says: the way back is an inventory. */
 	if (node->status == UNIDESK_NODE_OFFLINE)
 		unidesk_beat_expire(node->node_id);
@@ -761,7 +773,7 @@ unidesk_memory_has_work(TimestampTz now)
 	return unidesk_memory == NULL || unidesk_hints_pending() || (due != 0 && due <= now) ||
 		unidesk_memory->queue_changed || unidesk_memory->capacity_changed ||
 		!dlist_is_empty(&unidesk_memory->unordered) || !dlist_is_empty(&unidesk_memory->dirty) ||
-		unidesk_demands_have_work();
+		unidesk_demands_have_work() || unidesk_suspect_searching(UNIDESK_SUSPECT_NONE);
 }
 
 int

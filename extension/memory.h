@@ -91,6 +91,7 @@ struct MemoryNode
 	MemoryHeld *held;
 	int			held_count;
 	dlist_head	tasks;			/* MemoryTask.on_node */
+	int			extra_lease_s;	/* leases are this much longer: downtime.c */
 	bool		has_use;		/* it has said hello once: there is a row */
 	bool		use_dirty;		/* node_use differs from the sums */
 	dlist_node	dirty;			/* in memory's list of dirty nodes */

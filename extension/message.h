@@ -77,6 +77,12 @@ extern void unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *messa
 /* count reports of any nodes; busy ones hold back those of their task behind them. */
 extern void unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int count);
 
+/*
+ * Only one transaction at a time appends to a task's log, or tells of a task
+ * that has ended and so has no row to lock.  False: another one does.
+ */
+extern bool unidesk_try_lock_history(int64 task_id);
+
 /* count consecutive log messages of one attempt. */
 extern void unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int count);
 

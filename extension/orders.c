@@ -24,7 +24,8 @@
 #define SELECT_DESIRED \
 	"SELECT n.session, l.incarnation, l.task_id, l.attempt, l.want, coalesce(l.order_no, 0)," \
 	" CASE l.want WHEN 1 THEN jsonb_build_object(" \
-	"'grace_s', l.grace_s, 'lease_s', l.lease_s," \
+	"'grace_s', l.grace_s, 'lease_s', nullif(l.lease_s, 0)" \
+	" + coalesce((SELECT d.extra_s FROM unidesk_data.downtime d WHERE d.node_id = l.node_id AND d.ended_at IS NULL), 0)," \
 	"'prepare_left_s', l.prepare_s - least(l.prepare_s, extract(epoch FROM $1 - l.placed_at)::bigint)," \
 	"'run_left_s', CASE WHEN l.started_at IS NULL THEN l.run_s" \
 	" ELSE l.run_s - least(l.run_s, extract(epoch FROM $1 - l.started_at)::bigint) END," \

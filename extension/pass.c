@@ -25,6 +25,7 @@
 #include "placement/placement.h"
 #include "shared.h"
 #include "space.h"
+#include "suspect.h"
 #include "transition.h"
 #include "worker.h"
 
@@ -73,6 +74,7 @@ static int	error_streak;
 static int	pass_limit;
 static int64 single;			/* the one task that this pass tries to place */
 static int64 poisoned;
+static const char *poisoned_how;	/* what could not be done with it */
 static bool placing;			/* an ERROR now may be one task's fault */
 
 /* The head of a class that takes part in the merge. */
@@ -194,6 +196,7 @@ static const char write_placements[] =
 " placed_at = $1, state_at = $1"
 " FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
 " AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1"
+" AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)"
 " WHERE l.task_id = p.task_id AND l.state = 3"
 " RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"
 " told AS (INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"
@@ -285,6 +288,7 @@ stamp_stops(void)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
+	int64	   *tasks = palloc(sizeof(int64) * unidesk_pass_placements);
 	Datum	   *ids = palloc(sizeof(Datum) * unidesk_pass_placements);
 	int			count = 0;
 	dlist_iter	iter;
@@ -293,10 +297,13 @@ stamp_stops(void)
 	{
 		if (count == unidesk_pass_placements)
 			break;
-		ids[count++] = Int64GetDatum(dlist_container(MemoryTask, unordered, iter.cur)->task_id);
+		tasks[count++] = dlist_container(MemoryTask, unordered, iter.cur)->task_id;
 	}
+	count = unidesk_suspect_begin(UNIDESK_SUSPECT_STOPS, tasks, count, unidesk_pass_placements);
 	if (count == 0)
 		return;
+	for (int i = 0; i < count; i++)
+		ids[i] = Int64GetDatum(tasks[i]);
 	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
 	unidesk_execute(&plan,
 					"UPDATE unidesk_data.live SET order_no = nextval('unidesk_data.order_no')"
@@ -304,6 +311,7 @@ stamp_stops(void)
 					" AND order_no IS NULL ORDER BY task_id FOR NO KEY UPDATE SKIP LOCKED)"
 					" RETURNING task_id, node_id, NULL::bigint, 0, order_no", &args);
 	add_orders();
+	unidesk_suspect_end();
 }
 
 /* Sums of the dirty nodes once the orders of this pass count, in arrays. */
@@ -452,22 +460,66 @@ write_holders(void)
 					" AND (g.holder_task, g.holder_attempt) IS DISTINCT FROM (x.task_id, x.attempt)", &args);
 }
 
-/* A task that alone makes the pass fail is held, with a reason. */
-static void
-hold_poisoned(void)
+/* Hold it when it is queued, else tell of it once; true when it is held. */
+static bool
+hold_or_tell(int64 task_id, const char *how)
 {
 	UnideskActor actor = {UNIDESK_ACTOR_SYSTEM, 0};
 	UnideskDoor *door = unidesk_door_open();
 	UnideskLive live;
+	bool		held = false;
 
-	if (poisoned != 0 && unidesk_live_lock(poisoned, false, &live) == UNIDESK_LOCKED &&
-		live.state == UNIDESK_TASK_QUEUED)
+	if (unidesk_live_lock(task_id, false, &live) == UNIDESK_LOCKED)
 	{
-		unidesk_task_move(door, &live, UNIDESK_TASK_HELD, UD_REASON_SYS_POISONED, UNIDESK_BY_WORKER, actor);
-		ereport(WARNING,
-				(errmsg("task %lld is held: it alone made the scheduler fail", (long long) poisoned)));
+		held = live.state == UNIDESK_TASK_QUEUED;
+		if (held)
+			unidesk_task_move(door, &live, UNIDESK_TASK_HELD, UD_REASON_SYS_POISONED, UNIDESK_BY_WORKER, actor);
+		else if (!unidesk_was_left_out(task_id))
+			unidesk_task_note(door, &live, live.attempt, 0, UD_REASON_SYS_POISONED, how, actor);
 	}
 	unidesk_door_close(door);
+	return held;
+}
+
+/*
+ * A task that alone makes the pass fail is held, or left out for a while, and
+ * the others go on.  Its row may refuse that as well.
+ */
+static void
+deal_with_poisoned(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool held = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		held = hold_or_tell(poisoned, poisoned_how);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		held = false;
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (held)
+		ereport(WARNING,
+				(errmsg("task %lld is held: it alone made the scheduler fail", (long long) poisoned)));
+	else
+	{
+		int			wait_s = unidesk_leave_out(poisoned);
+
+		ereport(WARNING,
+				(errmsg("task %lld is left out for %d s: it alone made the scheduler fail", (long long) poisoned, wait_s)));
+		unidesk_memory_read_tasks(poisoned, poisoned);
+	}
 	poisoned = 0;
 }
 
@@ -495,14 +547,15 @@ unidesk_schedule(void)
 
 	begin_pass();
 	unidesk_memory_refresh();
-	unidesk_watch_deadlines();
-	unfinished = unidesk_demands_admit();
 	if (poisoned != 0)
 	{
-		hold_poisoned();
-		more = true;			/* the others have waited for it */
+		/* Alone: the others have waited for it, and none is to fail with it. */
+		deal_with_poisoned();
+		return true;
 	}
-	else if (!waiting && (unidesk_memory->queue_changed || unidesk_memory->capacity_changed))
+	unidesk_watch_deadlines();
+	unfinished = unidesk_demands_admit();
+	if (!waiting && (unidesk_memory->queue_changed || unidesk_memory->capacity_changed))
 	{
 		placing = true;
 		more = place();
@@ -514,7 +567,7 @@ unidesk_schedule(void)
 	/* What waits for room is looked at again at each nap. */
 	unidesk_memory->queue_changed = more || (waiting && unidesk_memory->queue_changed);
 	unidesk_memory->capacity_changed = waiting && unidesk_memory->capacity_changed;
-	return more || unfinished;
+	return more || unfinished || unidesk_suspect_searching(UNIDESK_SUSPECT_NONE);
 }
 
 static void
@@ -551,6 +604,7 @@ unidesk_schedule_committed(void)
 	for (int i = 0; i < written_count; i++)
 		unidesk_memory_clean(unidesk_memory_node(written_nodes[i]));
 	order_count = written_count = 0;
+	unidesk_suspect_committed();
 	error_streak = 0;
 	placing = false;
 	single = 0;
@@ -581,10 +635,15 @@ unidesk_schedule_failed(int sqlerrcode)
 	unidesk_memory_discard();
 	order_count = written_count = 0;
 	placing = false;
+	if (unidesk_suspect_failed(is_passing(sqlerrcode), &poisoned, &poisoned_how))
+		return;
 	if (!was_placing || is_passing(sqlerrcode) || ++error_streak < 2)
 		return;
 	if (single != 0)
+	{
 		poisoned = single;
+		poisoned_how = "skipped: it could not be placed";
+	}
 	pass_limit = Max(pass_limit / 2, 1);
 }
 

@@ -357,7 +357,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	unidesk_node_move(message->node_id, node->status, arrival->enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
 					  UNIDESK_BY_AGENT, arrival->enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, arrival->session, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, arrival->session, 0, unidesk_now(), &expired);
 	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
 	release_held(message->node_id, hello->body);
 
@@ -538,7 +538,7 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 		unidesk_node_move(message->node_id, UNIDESK_NODE_OFFLINE, UNIDESK_NODE_ONLINE, UNIDESK_BY_AGENT,
 						  "it was heard again", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
 	/* It counts as a beat: leases of what is assigned next start from it. */
 	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
 	unidesk_out(result, &ack);

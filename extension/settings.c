@@ -42,6 +42,11 @@ int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
 int			unidesk_foreign_keep;
+int			unidesk_stop_limit;
+int			unidesk_output_limit;
+int			unidesk_prepare_limit;
+int			unidesk_held_check;
+int			unidesk_bridge_behind_after;
 int			unidesk_log_keep_size;
 int			unidesk_log_compact_after;
 int			unidesk_key_keep;
@@ -140,6 +145,16 @@ static const IntSetting int_settings[] = {
 	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.foreign_keep", "Attempts of another incarnation, found on a node after a restore, are stopped after this.",
 	&unidesk_foreign_keep, DAY_S, 0, 365 * DAY_S, GUC_UNIT_S},
+	{"unidesk.stop_limit", "A stop that an online node does not confirm for this long after the grace is over all the same.",
+	&unidesk_stop_limit, 3600, 1, 30 * DAY_S, GUC_UNIT_S},
+	{"unidesk.output_limit", "An attempt whose program has ended, but not the storing of its output, fails after this.",
+	&unidesk_output_limit, DAY_S, 1, 30 * DAY_S, GUC_UNIT_S},
+	{"unidesk.prepare_limit", "Longest preparation of a task that names no prepare_timeout.",
+	&unidesk_prepare_limit, 4 * 3600, 1, 30 * DAY_S, GUC_UNIT_S},
+	{"unidesk.held_check", "Nodes that hold what has ended are asked this often what they have.",
+	&unidesk_held_check, 60, 1, DAY_S, GUC_UNIT_S},
+	{"unidesk.bridge_behind_after", "While a bridge has messages that wait for longer, no node's silence counts.",
+	&unidesk_bridge_behind_after, 5000, 1, DAY_S * 1000, GUC_UNIT_MS},
 	{"unidesk.pass_placements", "Placements that one pass of the scheduler writes at most.",
 	&unidesk_pass_placements, 1000, 1, 100000, 0},
 	{"unidesk.max_demands", "Different demands of one person that the scheduler looks at; tasks with others wait.",

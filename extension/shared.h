@@ -94,6 +94,7 @@ typedef struct UnideskBeat
 {
 	int64		session;
 	TimestampTz last_seen;		/* 0: nothing since the server's start */
+	int64		rev;			/* how far the session has read its orders */
 	bool		expired;		/* the worker called it offline; the next beat
 								 * is answered with a request for its
 								 * inventory */
@@ -101,7 +102,7 @@ typedef struct UnideskBeat
 	int64		confirmed;		/* session whose seal has arrived (identity.h) */
 } UnideskBeat;
 
-extern void unidesk_beat_set(int32 node_id, int64 session, TimestampTz at, bool *expired);
+extern void unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired);
 extern bool unidesk_beat_get(int32 node_id, UnideskBeat *beat);
 extern void unidesk_beat_expire(int32 node_id);
 extern void unidesk_beat_revive(int32 node_id);

@@ -19,7 +19,7 @@ unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message)
 	UnideskBeat beat;
 	bool		expired;
 
-	unidesk_beat_set(message->node_id, message->session, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
 	if (!unidesk_beat_get(message->node_id, &beat) || beat.confirmed != message->session)
 		unidesk_confirm_seal(message->node_id, message->session);
 	if (expired)

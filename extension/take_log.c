@@ -7,32 +7,16 @@
  * nothing finds its place with one message.  Beyond the budget, or the end that
  * was reported, bytes are acknowledged and dropped, or the node would keep
  * them, and all of the attempt, for ever.  While the volume is too full nothing
- * is stored and the credit is 0.  An advisory lock per task keeps two bridges
- * from appending to the same log at once.
+ * is stored and the credit is 0.  unidesk_try_lock_history keeps two
+ * bridges from appending to the same log at once.
  */
 #include "unidesk.h"
 
 #include "catalog/pg_type.h"
-#include "storage/lock.h"
-#include "storage/lockdefs.h"
-#include "miscadmin.h"
 
 #include "message.h"
 #include "shared.h"
 #include "space.h"
-
-/* Key space of our advisory locks: "log "; the last number of the tag is one
- * that no SQL function takes, or anybody could hold up a log. */
-#define LOG_LOCK_CLASS 0x6c6f6720
-
-static bool
-try_lock_log(int64 task_id)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOG_LOCK_CLASS, (uint32) task_id, 3);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
 
 /*
  * Is or was this attempt this node's?  *log_end: how long its log is, where its
@@ -143,7 +127,7 @@ unidesk_take_log(ReturnSetInfo *result, const UnideskMessage *messages, int coun
 		return;
 	}
 	budget = Min(budget, log_end);
-	if (!try_lock_log(messages[0].task))
+	if (!unidesk_try_lock_history(messages[0].task))
 	{
 		for (int i = 0; i < count; i++)
 			unidesk_out_busy(result, &messages[i]);

@@ -3,8 +3,7 @@
  *	  A report: how far an attempt has come, as a level.
  *
  * The fence decides.  A report about the live attempt moves it through the
- * door; one about an attempt that ended is acknowledged when it says an end
- * too (and confirms that nothing of it runs), and answered "stale" otherwise.
+ * door; any other goes to take_late.c.
  */
 #include "unidesk.h"
 
@@ -12,53 +11,17 @@
 
 #include "common/reasons.h"
 #include "door.h"
-#include "message.h"
-#include "shared.h"
+#include "take_report.h"
 #include "transition.h"
 
-static void
-acknowledge(ReturnSetInfo *result, const UnideskMessage *message, int state, int flags)
+void
+unidesk_acknowledge(ReturnSetInfo *result, const UnideskMessage *message, int state, int flags)
 {
 	UnideskOut	out = unidesk_answer(message, UD_MSG_REPORT_ACK);
 
 	out.state = state;
 	out.flags = flags;
 	unidesk_out(result, &out);
-}
-
-/* Nothing of an ended attempt runs any more: free what it held. */
-static void
-confirm_end(const UnideskMessage *message)
-{
-	static SPIPlanPtr plan;
-	UnideskArgs args = {0};
-
-	unidesk_arg_int64(&args, message->incarnation);
-	unidesk_arg_int64(&args, message->task);
-	unidesk_arg_int32(&args, message->attempt);
-	unidesk_arg_int32(&args, message->node_id);
-	if (unidesk_execute(&plan,
-						"DELETE FROM unidesk_data.held WHERE incarnation = $1 AND task_id = $2"
-						" AND attempt = $3 AND node_id = $4 AND left_on IS NULL", &args) > 0)
-		unidesk_note_node(message->node_id);
-}
-
-/* Did this attempt run on this node and end? */
-static bool
-is_ended_attempt(const UnideskMessage *message)
-{
-	static SPIPlanPtr plan;
-	UnideskArgs args = {0};
-
-	unidesk_arg_int64(&args, message->task);
-	unidesk_arg_int32(&args, message->attempt);
-	unidesk_arg_int64(&args, message->incarnation);
-	unidesk_arg_int32(&args, message->node_id);
-	return unidesk_execute(&plan,
-						   "SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
-						   " AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
-						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
-						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
 }
 
 /*
@@ -117,25 +80,9 @@ report_live(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	unidesk_attempt_move(door, live, state, report, true, UNIDESK_BY_AGENT, node);
 	/* The move may have ended the attempt under another name. */
 	if (live->state != UNIDESK_TASK_ACTIVE)
-		acknowledge(result, message, message->state, UD_FLAG_REMOVE);
+		unidesk_acknowledge(result, message, message->state, UD_FLAG_REMOVE);
 	else
-		acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);
-}
-
-/* A report about an attempt that is not the live one. */
-static void
-report_other(ReturnSetInfo *result, const UnideskMessage *message)
-{
-	if (UD_ATTEMPT_IS_TERMINAL(message->state))
-	{
-		confirm_end(message);
-		if (is_ended_attempt(message))
-		{
-			acknowledge(result, message, message->state, UD_FLAG_REMOVE);
-			return;
-		}
-	}
-	acknowledge(result, message, message->state, UD_FLAG_STALE);
+		unidesk_acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);
 }
 
 static void
@@ -163,7 +110,7 @@ take_report(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	{
 		/* It may ask for what the door is about to write. */
 		unidesk_door_flush(door);
-		report_other(result, message);
+		unidesk_take_late(result, door, message, report, lock == UNIDESK_LOCKED ? live : NULL);
 	}
 }
 

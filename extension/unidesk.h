@@ -58,6 +58,11 @@ extern int	unidesk_disk_warn;	/* % */
 extern int	unidesk_disk_stop_logs; /* % */
 extern int	unidesk_disk_stop_submits;	/* % */
 extern int	unidesk_foreign_keep;	/* s */
+extern int	unidesk_stop_limit; /* s */
+extern int	unidesk_output_limit;	/* s */
+extern int	unidesk_prepare_limit;	/* s */
+extern int	unidesk_held_check; /* s */
+extern int	unidesk_bridge_behind_after;	/* ms */
 extern char *unidesk_allowed_git_hosts;
 
 extern void unidesk_define_settings(void);

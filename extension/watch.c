@@ -16,13 +16,13 @@
 #include "door.h"
 #include "memory.h"
 #include "shared.h"
+#include "suspect.h"
 #include "transition.h"
 #include "worker.h"
 
 /* More deadlines than this wait for the next pass. */
 #define DUE_MAX 1000
 #define FLUSH_MAX 20000
-#define HELD_CHECK_S 60
 
 static const UnideskActor system_actor = {UNIDESK_ACTOR_SYSTEM, 0};
 
@@ -72,8 +72,9 @@ bridge_is_behind(void)
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 
+	unidesk_arg_int32(&args, unidesk_bridge_behind_after);
 	return unidesk_execute(&plan,
-						   "SELECT FROM unidesk_data.bridge WHERE ended_at IS NULL AND queue_age_ms > 5000", &args) > 0;
+						   "SELECT FROM unidesk_data.bridge WHERE ended_at IS NULL AND queue_age_ms > $1", &args) > 0;
 }
 
 TimestampTz
@@ -112,9 +113,7 @@ unidesk_watch_contact(void)
 	contact_doubtful = bridge_is_behind();
 	if (unidesk_memory == NULL || contact_doubtful)
 		return false;
-	check_held = unidesk_now() - last_held_check >= HELD_CHECK_S * USECS_PER_SEC || unidesk_now() < last_held_check;
-	if (check_held)
-		last_held_check = unidesk_now();
+	check_held = unidesk_is_due(&last_held_check, unidesk_held_check);
 	hash_seq_init(&scan, unidesk_memory->nodes);
 	while ((node = hash_seq_search(&scan)) != NULL)
 	{
@@ -129,17 +128,16 @@ unidesk_watch_contact(void)
 	return false;
 }
 
-/* The lease of an attempt is over, on a silent node or on a machine that was
- * replaced. */
-static void
-lose(UnideskDoor *door, UnideskLive *live, int reason)
+/* It ends without its node, which may still have it; a stop as it was asked. */
+static bool
+end_without_node(UnideskDoor *door, UnideskLive *live, int to, int reason)
 {
-	UnideskReport *lost = palloc(sizeof(UnideskReport));
+	UnideskReport *report = palloc(sizeof(UnideskReport));
 
-	unidesk_report_init(lost);
-	lost->reason = reason;
-	unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
-						 lost, false, UNIDESK_BY_WORKER, system_actor);
+	unidesk_report_init(report);
+	report->reason = reason;
+	return unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : to,
+								report, false, UNIDESK_BY_WORKER, system_actor);
 }
 
 static bool
@@ -156,23 +154,26 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 	{
 		if (task->left_at == 0 || task->lease_s < 0 || !is_over(task->left_at, task->lease_s))
 			return false;
-		lose(door, live, UD_REASON_NODE_REPLACED);
-		return true;
+		return end_without_node(door, live, UD_ATTEMPT_LOST, UD_REASON_NODE_REPLACED);
 	}
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
-		if (contact_doubtful || task->lease_s < 0 || !is_over(unidesk_last_contact(live->node_id), task->lease_s))
+		if (contact_doubtful || task->lease_s < 0 ||
+			!is_over(unidesk_last_contact(live->node_id), (int64) task->lease_s + task->node->extra_lease_s))
 			return false;
-		lose(door, live, UD_REASON_NODE_LEASE_OVER);
-		return true;
+		return end_without_node(door, live, UD_ATTEMPT_LOST, UD_REASON_NODE_LEASE_OVER);
 	}
-	if (live->want != UD_WANT_RUN)
-		return false;
+	if (live->attempt_state == UD_ATTEMPT_STOPPING)
+		return is_over(live->state_at, (int64) task->grace_s + unidesk_stop_limit) &&
+			end_without_node(door, live, live->want_final, live->want_reason);
+	if (live->attempt_state == UD_ATTEMPT_FINISHING)
+		return is_over(live->state_at, unidesk_output_limit) &&
+			end_without_node(door, live, UD_ATTEMPT_FAILED, UD_REASON_RUN_OUTPUT_LOST);
 	if (live->attempt_state == UD_ATTEMPT_ASSIGNED)
 		return is_over(live->placed_at, unidesk_withdraw_after) &&
 			unidesk_attempt_stop(door, live, UD_ATTEMPT_REJECTED, UD_REASON_CTL_WITHDRAWN, UNIDESK_BY_WORKER, system_actor);
 	if (live->attempt_state <= UD_ATTEMPT_PREPARING)
-		return task->prepare_s > 0 && is_over(live->placed_at, task->prepare_s) &&
+		return is_over(live->placed_at, task->prepare_s > 0 ? task->prepare_s : unidesk_prepare_limit) &&
 			unidesk_attempt_stop(door, live, UD_ATTEMPT_TIMED_OUT, UD_REASON_PREP_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
 	if (live->attempt_state == UD_ATTEMPT_RUNNING)
 		/* The agent ends it by itself; this is for one that does not. */
@@ -211,9 +212,19 @@ void
 unidesk_watch_deadlines(void)
 {
 	int64	   *due = palloc(sizeof(int64) * DUE_MAX);
-	int			count = unidesk_memory_due(unidesk_now(), due, DUE_MAX);
-	UnideskDoor *door = unidesk_door_open();
 
+	/* What is due stays so until a search is over. */
+	int			due_count = unidesk_suspect_searching(UNIDESK_SUSPECT_DEADLINES) ? 0 :
+	unidesk_memory_due(unidesk_now(), due, DUE_MAX);
+	UnideskDoor *door = unidesk_door_open();
+	int			count = 0;
+
+	for (int i = 0; i < due_count; i++)
+		if (unidesk_take_in(due[i]))
+			unidesk_memory_read_tasks(due[i], due[i]);
+		else
+			due[count++] = due[i];
+	count = unidesk_suspect_begin(UNIDESK_SUSPECT_DEADLINES, due, count, DUE_MAX);
 	for (int i = 0; i < count; i++)
 	{
 		MemoryTask *task = unidesk_memory_task(due[i]);
@@ -223,6 +234,7 @@ unidesk_watch_deadlines(void)
 			unidesk_memory_read_tasks(due[i], due[i]);
 	}
 	unidesk_door_close(door);
+	unidesk_suspect_end();
 }
 
 bool

@@ -66,7 +66,10 @@ turn(void)
 	if (!timeline_followed)
 		timeline_followed = unidesk_in_transaction("incarnation", part_follow_timeline);
 	if (unidesk_is_due(&last_watch, 1))
+	{
 		unidesk_in_transaction("watch", unidesk_watch_contact);
+		unidesk_in_transaction("downtimes", unidesk_watch_downtimes);
+	}
 	if (unidesk_is_due(&last_flush, unidesk_beat_flush))
 		unidesk_in_transaction("flush beats", unidesk_flush_beats);
 	if (unidesk_memory_has_work(unidesk_now()))
@@ -127,7 +130,11 @@ unidesk_worker_main(Datum arg)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (unidesk_worker_reload())
+		{
 			unidesk_warn_of_settings();
+			/* Its deadlines are by the old settings. */
+			unidesk_memory_discard();
+		}
 	}
 }
 

@@ -38,6 +38,9 @@ extern bool unidesk_is_due(TimestampTz *last, int64 every_s);
 extern bool unidesk_watch_contact(void);
 extern bool unidesk_flush_beats(void);
 
+/* downtime.c: announced downtimes begin, are confirmed and end. */
+extern bool unidesk_watch_downtimes(void);
+
 /* Deadlines of tasks that have come. */
 extern void unidesk_watch_deadlines(void);
 

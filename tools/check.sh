@@ -18,7 +18,7 @@
 #	config      tests/system/config.sh: settings that cannot be used; no engine
 #	restore     tests/system/restore.sh: dump, restore, go on
 #	path        tests/system/path.sh: bridge and agent on this host
-#	lease       tests/system/lease.sh: a node that is silent for too long
+#	lease       tests/system/lease.sh: a node that is silent for too long, during an announced downtime, and without a lease
 #	identity    tests/system/identity.sh: copies, second agents, other machines, reboots, names
 #	container   tests/system/container.sh: every way in which a container can be wrong or end
 #	node        tests/system/node.sh: caches, leftovers, the disk, the data mount

@@ -41,6 +41,11 @@ START_TEST(good_run)
 	ck_assert_double_eq(run.lease_s.value, 7200);
 	ck_assert(!run.run_left_s.set);
 	ck_assert(!run.prepare_left_s.set);
+	task_spec_free(run.spec);
+	/* None, and not one that is over. */
+	ck_assert_int_eq(parse("{\"lease_s\":0,\"spec\":{" NAMES "," CODE "," ENV "," SIZES
+						   ",\"command\":[\"python\",\"\",\"t\\u00e4st\"],\"environment\":{\"SEED\":\"1\",\"EMPTY\":\"\",\"NONE\":null},\"gpus\":[\"GPU-1\"]}}", &run), 0);
+	ck_assert(!run.lease_s.set);
 	ck_assert_str_eq(run.spec->command[0], "python");
 	ck_assert_str_eq(run.spec->command[1], "");
 	ck_assert_ptr_null(run.spec->command[3]);

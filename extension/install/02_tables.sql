@@ -277,6 +277,19 @@ CREATE INDEX ON unidesk_data.task_event_default (task_id);
 COMMENT ON TABLE unidesk_data.task_event IS 'What happened to tasks, append only. steps are the attempt states walked in one report, a byte each; seq counts 1, 2, … without gaps within a task.';
 COMMENT ON TABLE unidesk_data.task_event_default IS 'Partition of task_event for times without one; the keeper moves its rows.';
 
+CREATE TABLE unidesk_data.downtime (
+	node_id		integer PRIMARY KEY,
+	until		timestamptz NOT NULL,
+	reason		text,
+	announced_at timestamptz NOT NULL,
+	announced_by integer NOT NULL,
+	extra_s		integer NOT NULL,
+	order_no	bigint,
+	confirmed	boolean NOT NULL DEFAULT false,
+	ended_at	timestamptz
+);
+COMMENT ON TABLE unidesk_data.downtime IS 'Planned downtime of nodes. Leases there are extra_s longer, for the server until the row is gone: when the node has confirmed that it is over. Orders from order_no on carry the terms.';
+
 CREATE TABLE unidesk_data.node_event (
 	at			timestamptz NOT NULL,
 	node_id		integer NOT NULL,

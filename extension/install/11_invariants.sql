@@ -205,6 +205,18 @@ COMMENT ON VIEW unidesk_data.settles_gpu_holder IS 'The holder of each GPU is th
 
 -- ---- what time brings about ----
 
+CREATE FUNCTION unidesk_data._bridge_behind() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT EXISTS (SELECT FROM unidesk_data.bridge b WHERE b.ended_at IS NULL
+		AND b.queue_age_ms > extract(epoch FROM current_setting('unidesk.bridge_behind_after')::interval) * 1000) $$;
+COMMENT ON FUNCTION unidesk_data._bridge_behind() IS 'Do messages wait in a bridge for so long that no node''s silence counts?';
+
+CREATE VIEW unidesk_data.settles_bridge_silent AS
+	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node, format('bridge %s, "%s", is silent since %s and not over', b.id, b.name, b.last_beat) AS detail
+	FROM unidesk_data.bridge b
+	WHERE b.ended_at IS NULL AND unidesk_data._long_ago(greatest(b.last_beat, unidesk._last_contact(0)), current_setting('unidesk.bridge_silent_after')::interval);
+COMMENT ON VIEW unidesk_data.settles_bridge_silent IS 'A bridge that is silent for unidesk.bridge_silent_after is over.';
+
 CREATE VIEW unidesk_data.settles_session_bridge AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, n.name AS node, format('its session is on bridge %s, which is over', n.bridge_id) AS detail
 	FROM unidesk_data.node n LEFT JOIN unidesk_data.bridge b ON b.id = n.bridge_id AND b.ended_at IS NULL
@@ -216,7 +228,7 @@ CREATE VIEW unidesk_data.settles_node_silent AS
 		format('it is %s, but silent since %s', unidesk._node_status_name(n.status), unidesk._last_contact(n.id)) AS detail
 	FROM unidesk_data.node n
 	WHERE n.status IN (2, 4) AND unidesk_data._long_ago(unidesk._last_contact(n.id), current_setting('unidesk.offline_after')::interval)
-		AND NOT EXISTS (SELECT FROM unidesk_data.bridge b WHERE b.ended_at IS NULL AND b.queue_age_ms > 5000);
+		AND NOT unidesk_data._bridge_behind();
 COMMENT ON VIEW unidesk_data.settles_node_silent IS 'A node that is silent for unidesk.offline_after is offline, unless a bridge is behind.';
 
 CREATE VIEW unidesk_data.settles_node_heard AS
@@ -229,8 +241,10 @@ COMMENT ON VIEW unidesk_data.settles_node_heard IS 'A node that beats again is a
 CREATE VIEW unidesk_data.settles_lease AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('its node is silent since %s, its lease is %s s', unidesk._last_contact(n.id), l.lease_s) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
-	WHERE n.status = 3 AND l.left_at IS NULL AND l.lease_s IS NOT NULL AND unidesk_data._long_ago(unidesk._last_contact(n.id), make_interval(secs => l.lease_s))
-		AND NOT EXISTS (SELECT FROM unidesk_data.bridge b WHERE b.ended_at IS NULL AND b.queue_age_ms > 5000);
+	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id
+	WHERE n.status = 3 AND l.left_at IS NULL AND l.lease_s IS NOT NULL
+		AND unidesk_data._long_ago(unidesk._last_contact(n.id), make_interval(secs => l.lease_s + coalesce(d.extra_s, 0)))
+		AND NOT unidesk_data._bridge_behind();
 COMMENT ON VIEW unidesk_data.settles_lease IS 'An attempt on an offline node is lost when its lease is over, unless a bridge is behind.';
 
 CREATE VIEW unidesk_data.settles_left AS
@@ -258,6 +272,19 @@ CREATE VIEW unidesk_data.settles_prepare_limit AS
 		AND unidesk_data._long_ago(l.placed_at, make_interval(secs => l.prepare_s));
 COMMENT ON VIEW unidesk_data.settles_prepare_limit IS 'An attempt that prepares for longer than it may is stopped.';
 
+CREATE VIEW unidesk_data.settles_prepare_unbounded AS
+	SELECT l.task_id AS task, l.attempt, n.name AS node, format('placed at %s, it still prepares', l.placed_at) AS detail
+	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
+	WHERE l.attempt_state IN (2, 3) AND l.want = 1 AND n.status <> 3 AND coalesce(l.prepare_s, 0) = 0
+		AND unidesk_data._long_ago(l.placed_at, current_setting('unidesk.prepare_limit')::interval);
+COMMENT ON VIEW unidesk_data.settles_prepare_unbounded IS 'An attempt without a limit of its own prepares for at most unidesk.prepare_limit.';
+
+CREATE VIEW unidesk_data.settles_finishing AS
+	SELECT l.task_id AS task, l.attempt, n.name AS node, format('its program ended at %s, its output is not stored', l.state_at) AS detail
+	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
+	WHERE l.attempt_state = 5 AND n.status <> 3 AND unidesk_data._long_ago(l.state_at, current_setting('unidesk.output_limit')::interval);
+COMMENT ON VIEW unidesk_data.settles_finishing IS 'An attempt is finishing for at most unidesk.output_limit.';
+
 CREATE VIEW unidesk_data.settles_run_limit AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('started at %s, it may run for %s s', l.started_at, l.run_s) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
@@ -269,9 +296,8 @@ CREATE VIEW unidesk_data.settles_stopping AS
 	SELECT l.task_id AS task, l.attempt, n.name AS node, format('asked to stop at %s, not confirmed', l.state_at) AS detail
 	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
 	WHERE l.attempt_state = 6 AND n.status <> 3 AND l.left_at IS NULL
-		AND unidesk_data._long_ago(l.state_at, make_interval(secs => l.grace_s)
-			+ coalesce(make_interval(secs => l.lease_s), current_setting('unidesk.lease')::interval));
-COMMENT ON VIEW unidesk_data.settles_stopping IS 'A node confirms a stop within the attempt''s grace and lease.';
+		AND unidesk_data._long_ago(l.state_at, make_interval(secs => l.grace_s) + current_setting('unidesk.stop_limit')::interval);
+COMMENT ON VIEW unidesk_data.settles_stopping IS 'A stop is confirmed within the attempt''s grace and unidesk.stop_limit, or over without.';
 
 CREATE VIEW unidesk_data.settles_queue_limit AS
 	SELECT l.task_id AS task, l.attempt, NULL::text AS node, format('queued at %s, it may wait for %s s', l.queued_at, l.queue_s) AS detail
@@ -285,6 +311,14 @@ CREATE VIEW unidesk_data.settles_held_stays AS
 	WHERE n.status = 2 AND n.reconciled AND h.left_on IS NULL AND h.incarnation = (SELECT value FROM unidesk_data.incarnation)
 		AND unidesk_data._long_ago(greatest(h.since, n.status_since), '10 min');
 COMMENT ON VIEW unidesk_data.settles_held_stays IS 'A node that is online removes what ended attempts left, and is asked for its inventory every minute until it has.';
+
+CREATE VIEW unidesk_data.settles_held_foreign AS
+	SELECT h.task_id AS task, h.attempt, n.name AS node, format('of another incarnation, held since %s, although its node is there', h.since) AS detail
+	FROM unidesk_data.held h JOIN unidesk_data.node n ON n.id = h.node_id
+	WHERE n.status = 2 AND n.reconciled AND h.incarnation <> (SELECT value FROM unidesk_data.incarnation)
+		AND unidesk_data._long_ago(greatest(h.since + current_setting('unidesk.foreign_keep')::interval, n.status_since), '10 min');
+COMMENT ON VIEW unidesk_data.settles_held_foreign IS 'What is of another incarnation is stopped and removed after unidesk.foreign_keep by a node that is online.';
+
 
 -- ---- partitions ----
 
@@ -304,9 +338,9 @@ COMMENT ON VIEW unidesk_data.invariant_partition_default IS
 CREATE VIEW unidesk_data.settles_partition_ahead AS
 	SELECT NULL::bigint AS task, NULL::integer AS attempt, NULL::text AS node, format('%s does not exist', x.name) AS detail
 	FROM (
-		SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"task_event_"YYYYMMDD')
-		UNION ALL SELECT to_char((unidesk._now() + make_interval(days => current_setting('unidesk.log_keep')::integer)) AT TIME ZONE 'UTC', '"log_block_"YYYYMMDD')
-		UNION ALL SELECT to_char((unidesk._now() + interval '1 day') AT TIME ZONE 'UTC', '"attempt_"YYYYMM')
+		SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + interval '1 day', '"task_event_"YYYYMMDD')
+		UNION ALL SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + make_interval(days => current_setting('unidesk.log_keep')::integer), '"log_block_"YYYYMMDD')
+		UNION ALL SELECT to_char(unidesk._now() AT TIME ZONE 'UTC' + interval '1 day', '"attempt_"YYYYMM')
 		UNION ALL SELECT format('task_from_%sm', (last_value / 2000000 + 1) * 2) FROM unidesk_data.task_id
 	) AS x (name) WHERE to_regclass(format('unidesk_data.%I', x.name)) IS NULL;
 COMMENT ON VIEW unidesk_data.settles_partition_ahead IS 'Partitions for tomorrow, and for the next two million tasks, exist.';

@@ -2,6 +2,10 @@
 -- takes the first task to look at; what was dropped with its partition is not
 -- missed.
 
+CREATE FUNCTION unidesk_data._is_note(data text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN coalesce(data ~ '^(late|skipped): ', false);
+COMMENT ON FUNCTION unidesk_data._is_note(text) IS 'By an event''s data: does it move nothing, but only tell of something? No node, whose name other events carry there, is called so.';
+
 CREATE FUNCTION unidesk_data._first_task_since(since timestamptz) RETURNS bigint
 	LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -88,7 +92,7 @@ BEGIN ATOMIC
 	SELECT s.task_id, s.last_attempt, NULL::text,
 		format('%s attempts succeeded; the task is %s with attempt %s', s.successes, coalesce(unidesk._task_state_name(t.state), 'not ended'), t.attempts)
 	FROM (SELECT e.task_id, count(*) AS successes, max(e.attempt) AS last_attempt FROM unidesk_data.task_event e
-		WHERE e.task_id >= first_task AND e.attempt_state = 7 GROUP BY e.task_id) s
+		WHERE e.task_id >= first_task AND e.attempt_state = 7 AND NOT unidesk_data._is_note(e.data) GROUP BY e.task_id) s
 	LEFT JOIN unidesk_data.task t ON t.id = s.task_id
 	WHERE s.successes > 1 OR t.state IS DISTINCT FROM 5 OR t.attempts <> s.last_attempt
 	UNION ALL
@@ -126,16 +130,20 @@ COMMENT ON FUNCTION unidesk_data._history_references(bigint) IS 'What rows refer
 
 CREATE FUNCTION unidesk_data._told(first_task bigint, OUT task_id bigint, OUT seq integer, OUT attempt integer, OUT task_state smallint,
 	OUT attempt_state smallint, OUT reason smallint, OUT actor_kind smallint, OUT steps bytea, OUT previous_seq integer,
-	OUT previous_task_state smallint, OUT previous_attempt_state smallint, OUT previous_attempt integer, OUT is_last boolean)
+	OUT previous_task_state smallint, OUT previous_attempt_state smallint, OUT previous_attempt integer, OUT is_last boolean,
+	OUT is_note boolean, OUT last_seq integer)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 	SELECT e.task_id, e.seq, e.attempt, e.task_state, e.attempt_state, e.reason, e.actor_kind, e.steps, lag(e.seq) OVER one,
-		lag(e.task_state) OVER one, lag(e.attempt_state) OVER one, lag(e.attempt) OVER one, lead(e.seq) OVER one IS NULL
-	FROM unidesk_data.task_event e
-	WHERE e.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event')))
-	WINDOW one AS (PARTITION BY e.task_id ORDER BY e.seq);
+		lag(e.task_state) OVER kind, lag(e.attempt_state) OVER kind, lag(e.attempt) OVER kind, lead(e.seq) OVER kind IS NULL AND NOT e.is_note,
+		e.is_note, max(e.seq) OVER task
+	FROM (SELECT x.*, unidesk_data._is_note(x.data) AS is_note FROM unidesk_data.task_event x
+		WHERE x.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event')))) e
+	WINDOW task AS (PARTITION BY e.task_id), one AS (PARTITION BY e.task_id ORDER BY e.seq),
+		kind AS (PARTITION BY e.task_id, e.is_note ORDER BY e.seq);
 END;
-COMMENT ON FUNCTION unidesk_data._told(bigint) IS 'Events of the tasks whose events are all still there, each with the one before it.';
+COMMENT ON FUNCTION unidesk_data._told(bigint) IS
+	'Events of the tasks whose events are all still there, each with the number before it, and with the move before it and whether it is the last one: notes move nothing.';
 
 CREATE FUNCTION unidesk_data._history_event_sequence(first_task bigint, OUT task bigint, OUT attempt integer, OUT node text, OUT detail text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
@@ -154,7 +162,7 @@ BEGIN ATOMIC
 	FROM unidesk_data._told(first_task) e
 	-- Who may have made the move: a node's report may also make the worker decide.
 	CROSS JOIN LATERAL (SELECT CASE e.actor_kind WHEN 0 THEN 2 WHEN 1 THEN 4 ELSE 3 END::smallint AS by_whom) b
-	WHERE NOT CASE
+	WHERE NOT e.is_note AND NOT CASE
 		WHEN e.previous_task_state IS NULL THEN e.task_state IN (1, 2, 3) AND e.attempt_state IS NULL AND e.attempt = 0
 		-- Within an attempt: progress, or a stop asked for once more.
 		WHEN e.previous_task_state = 4 AND e.task_state = 4 THEN e.attempt = e.previous_attempt
@@ -177,10 +185,10 @@ CREATE FUNCTION unidesk_data._history_event_end(first_task bigint, OUT task bigi
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
 	SELECT e.task_id, max(e.attempt), NULL::text, format('%s events end the task, %s of them its last', count(*), count(*) FILTER (WHERE e.is_last))
-	FROM unidesk_data._told(first_task) e WHERE e.task_state >= 5
+	FROM unidesk_data._told(first_task) e WHERE e.task_state >= 5 AND NOT e.is_note
 	GROUP BY e.task_id HAVING count(*) > 1 OR NOT bool_or(e.is_last);
 END;
-COMMENT ON FUNCTION unidesk_data._history_event_end(bigint) IS 'A task ends once, and that is its last event.';
+COMMENT ON FUNCTION unidesk_data._history_event_end(bigint) IS 'A task ends once, and that is its last event but for notes of late reports.';
 
 CREATE FUNCTION unidesk_data._history_event_replay(first_task bigint, OUT task bigint, OUT attempt integer, OUT node text, OUT detail text)
 	RETURNS SETOF record LANGUAGE sql STABLE PARALLEL SAFE
@@ -192,7 +200,7 @@ BEGIN ATOMIC
 	LEFT JOIN unidesk_data._told(first_task) e ON e.task_id = t.id AND e.is_last
 	CROSS JOIN LATERAL (SELECT coalesce(t.state, l.state) AS state, coalesce(l.attempt, t.attempts) AS attempt, l.attempt_state) x
 	WHERE t.id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event'))) AND x.state IS NOT NULL
-		AND (e.task_id IS NULL OR e.task_state <> x.state OR e.attempt <> x.attempt OR e.seq <> l.seq
+		AND (e.task_id IS NULL OR e.task_state <> x.state OR e.attempt <> x.attempt OR e.last_seq <> l.seq
 			OR (x.state <> 4 AND e.reason <> coalesce(l.reason, t.reason))
 			-- Steps up to preparing are told by the event that follows them.
 			OR (x.state = 4 AND e.attempt_state <> CASE WHEN x.attempt_state <= 3 THEN 1 ELSE x.attempt_state END));
@@ -207,7 +215,8 @@ BEGIN ATOMIC
 		format('attempt ended as %s, its event says %s', coalesce(unidesk._attempt_state_name(a.state), 'nothing'),
 			coalesce(unidesk._attempt_state_name(e.attempt_state), 'nothing'))
 	FROM (SELECT x.task_id, x.attempt, x.attempt_state, x.reason FROM unidesk_data.task_event x
-		WHERE x.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event'))) AND x.attempt_state >= 8) e
+		WHERE x.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event'))) AND x.attempt_state >= 8
+			AND NOT unidesk_data._is_note(x.data)) e
 	FULL JOIN (SELECT h.task_id, h.attempt, h.state, h.reason, h.node_id FROM unidesk_data.attempt h
 		WHERE h.task_id >= greatest(first_task, (SELECT unidesk_data._first_kept_task('task_event')))) a
 		ON a.task_id = e.task_id AND a.attempt = e.attempt

@@ -46,6 +46,9 @@ SELECT state, attempts FROM unidesk.tasks WHERE id = :task;
 -- Its end is confirmed: free.
 SELECT test.report('far', :task, 'failed', '{"exit_code":137,"reason":"run.signal","log_end":0}', 1);
 SELECT count(*) AS held FROM unidesk_data.held;
+-- What came late is told, once for each state.
+SELECT test.report('far', :task, 'failed', '{"exit_code":137,"reason":"run.signal","log_end":0}', 1);
+SELECT seq, task_state, attempt, attempt_state, reason, actor, data FROM unidesk.task_events WHERE task = :task AND data LIKE 'late:%' ORDER BY seq;
 SELECT unidesk._tick('2030-01-01 04:06:02+00');
 SELECT cpus_used, gpus_used FROM unidesk.nodes WHERE name = 'far';
 -- A running container that a whole inventory lacks is lost, and nothing is held.
@@ -81,6 +84,20 @@ SELECT test.report('far', :task, 'running');
 SELECT unidesk._tick('2030-01-01 04:11:00+00');
 SELECT unidesk._tick('2030-01-01 04:11:02+00');
 SELECT state, reason FROM unidesk.tasks WHERE id = :task;
+-- Late for a task that has ended: told, and its row stays.
+SELECT test.report('far', :task, 'succeeded', '{"exit_code":0,"log_end":0}');
+SELECT test.report('far', :task, 'succeeded', '{"exit_code":0,"log_end":0}');
+SELECT state, reason, exit_code FROM unidesk.tasks WHERE id = :task;
+SELECT seq, task_state, attempt, attempt_state, reason, actor, data FROM unidesk.task_events WHERE task = :task ORDER BY seq;
+SELECT count(*) AS held FROM unidesk_data.held;
+-- Repeated by the node that reported it: not late.
+SELECT test.hello('far', machine => 'm2', cpus => 8);
+SELECT test.submit() AS task \gset
+SELECT unidesk._tick('2030-01-01 04:11:03+00');
+SELECT test.report('far', :task, 'running');
+SELECT unidesk.cancel_task(:task);
+SELECT test.report('far', :task, 'succeeded', '{"exit_code":0,"log_end":0}'), test.report('far', :task, 'succeeded', '{"exit_code":0,"log_end":0}'), test.report('far', :task, 'running');
+SELECT count(*) AS events, count(*) FILTER (WHERE data LIKE 'late:%') AS late FROM unidesk.task_events WHERE task = :task;
 -- on_lost = wait: no lease, nothing happens.
 SELECT test.hello('far', machine => 'm2', cpus => 8);
 SELECT test.submit(on_lost => 'wait') AS task \gset

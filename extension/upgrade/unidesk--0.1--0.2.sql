@@ -340,3 +340,36 @@ CREATE OR REPLACE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS voi
 
 REVOKE USAGE ON SCHEMA unidesk FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION unidesk._check_name(text, text) FROM unidesk_user;
+
+-- Planned downtime of nodes.
+
+CREATE TABLE unidesk_data.downtime (
+	node_id		integer PRIMARY KEY,
+	until		timestamptz NOT NULL,
+	reason		text,
+	announced_at timestamptz NOT NULL,
+	announced_by integer NOT NULL,
+	extra_s		integer NOT NULL,
+	order_no	bigint,
+	confirmed	boolean NOT NULL DEFAULT false,
+	ended_at	timestamptz
+);
+COMMENT ON TABLE unidesk_data.downtime IS 'Planned downtime of nodes. Leases there are extra_s longer, for the server until the row is gone: when the node has confirmed that it is over. Orders from order_no on carry the terms.';
+
+CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
+	SELECT n.id, n.name, unidesk._node_status_name(n.status) AS status, n.status_since,
+		unidesk._scheduling_name(n.scheduling) AS scheduling,
+		greatest(unidesk._last_seen(n.id), l.last_seen) AS last_seen,
+		n.session IS NOT NULL AS connected, n.session, n.bridge_id,
+		round(u.cpus_milli / 1000.0, 3) AS cpus, round(u.used_cpus_milli / 1000.0, 3) AS cpus_used,
+		u.memory, u.used_memory AS memory_used, u.gpus, u.used_gpus AS gpus_used,
+		string_to_array(nullif(n.labels, ''), E'\n') AS labels,
+		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
+		n.facts ->> 'os' AS os, n.facts, n.created_at,
+		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed
+	FROM unidesk_data.node n
+	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
+	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
+	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL;
+COMMENT ON VIEW unidesk.nodes IS
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work, last contact, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';

@@ -3,7 +3,9 @@
 # lease.sh
 #	  A node falls silent for longer than a lease: its task ends on the node by
 #	  itself, although the agent cannot do anything; then, and not before, it is
-#	  lost and runs again; what the stale attempt left is removed.
+#	  lost and runs again; what the stale attempt left is removed.  Without a lease
+#	  nothing ends, and the task runs elsewhere as soon as the node is offline.
+#	  During an announced downtime nothing ends either.
 #
 # Needs root.  Logs: build/lease.
 set -uo pipefail
@@ -60,4 +62,54 @@ check 'in its second attempt' is '1:lost:node.lease_over 2:succeeded' "SELECT st
 check 'the stale attempt is confirmed and frees what it held' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
 check 'and nothing of it is left on the node' within 20 nothing_on_node
 check 'the invariants hold' invariants_hold
+
+# ---- an announced downtime: silent for longer than the lease ----
+container_of() { docker ps -q --filter "label=unidesk.task=$1" --filter "label=unidesk.attempt=$2" --filter "label=unidesk.incarnation=$incarnation"; }
+is_removed() { ! docker inspect "$container" >/dev/null 2>&1; }
+let_end() { docker exec "$(container_of "$1" "$2")" touch /tmp/end; }
+task=$(submit 'echo begun; until [ -e /tmp/end ]; do sleep 0.2; done; echo ended' "lease => '14 s', grace => '1 s'")
+within 60 logged "$task" begun || exit 1
+container=$(container_of "$task" 1)
+check 'a downtime of one node is announced' is 1 "SELECT unidesk.announce_downtime('here', now() + interval '5 min', 'test')"
+check 'which the node confirms' within 10 is t "SELECT downtime_confirmed FROM unidesk.nodes WHERE name = 'here'"
+kill -STOP "$agent_pid"
+check 'it is silent for longer than the lease' within 40 is t \
+	"SELECT unidesk._now() - unidesk._last_contact(id) > interval '18 s' FROM unidesk.nodes WHERE name = 'here' AND status = 'offline'"
+check 'its container runs' runs
+check 'and the task is still its' is 'active|1' "SELECT state, attempts FROM unidesk.tasks WHERE id = $task"
+check 'the invariants hold meanwhile' invariants_hold
+kill -CONT "$agent_pid"
+check 'it is back' within 40 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'"
+check 'the end is announced' is 1 "SELECT unidesk.announce_downtime('here', NULL)"
+check 'and confirmed too' within 10 is 0 'SELECT count(*) FROM unidesk_data.downtime'
+let_end "$task" 1
+check 'the task went on and succeeds' ends_in "$task" succeeded 20
+check 'in its first attempt' is '1|0' "SELECT attempts, exit_code FROM unidesk.tasks WHERE id = $task"
+check 'with all of its log' logged "$task" ended
+
+# ---- lease 0: none at all; two may run ----
+first_agent=$agent_pid
+task=$(submit 'echo attempt $UNIDESK_ATTEMPT; until [ -e /tmp/end ]; do sleep 0.2; done' "lease => '0', grace => '1 s'")
+check 'a task with lease 0 starts' within 60 logged "$task" 'attempt 1' || exit 1
+container=$(container_of "$task" 1)
+(umask 077 && sql "SELECT unidesk.create_node('there')" >"$work/token.there")
+mkdir -p "$work/data.there"
+token=$work/token.there data=$work/data.there site=there start_agent
+agent_pid="$first_agent $agent_pid"
+within 20 is online "SELECT status FROM unidesk.nodes WHERE name = 'there'" || exit 1
+check 'and runs on' runs
+kill -STOP "$first_agent"
+check 'it is replaced when its node is offline' within 40 is 'active|2|there|running' \
+	"SELECT state, attempts, node, attempt_state FROM unidesk.tasks WHERE id = $task"
+check 'while its first container still runs' runs
+check 'which ends by itself' let_end "$task" 1
+check 'with a result' within 10 runs_not
+kill -CONT "$first_agent"
+check 'the node comes back with it' within 40 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'"
+check 'and removes what is left of it' within 20 is_removed
+check 'it is refused: the task goes on in its second attempt' is 'active|2' "SELECT state, attempts FROM unidesk.tasks WHERE id = $task"
+check 'and the first one stays lost' is lost "SELECT state FROM unidesk.attempts WHERE task = $task AND attempt = 1"
+let_end "$task" 2
+check 'and ends by the second' ends_in "$task" succeeded 20
+check 'the invariants hold after it' invariants_hold
 exit "$failed"

@@ -1,0 +1,23 @@
+/*
+ * take_report.h
+ *	  Between take_report.c (the live attempt) and take_late.c (any other).
+ */
+#ifndef UNIDESK_TAKE_REPORT_H
+#define UNIDESK_TAKE_REPORT_H
+
+#include "unidesk.h"
+
+#include "door.h"
+#include "message.h"
+
+extern void unidesk_acknowledge(ReturnSetInfo *result, const UnideskMessage *message, int state, int flags);
+
+/*
+ * A report about an attempt that is not the live one of its task.  live: the
+ * task's locked row, NULL when it has none.  Everything that went through the
+ * door has been written.
+ */
+extern void unidesk_take_late(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *message,
+							  const UnideskReport *report, UnideskLive *live);
+
+#endif							/* UNIDESK_TAKE_REPORT_H */
