@@ -92,6 +92,7 @@ make_memory(void)
 	dlist_init(&unidesk_memory->unordered);
 	dlist_init(&unidesk_memory->untold);
 	dlist_init(&unidesk_memory->dirty);
+	dlist_init(&unidesk_memory->draining);
 	unidesk_memory->node_room = 64;
 	unidesk_memory->placement = palloc0(sizeof(PlacementNode) * unidesk_memory->node_room);
 	MemoryContextSwitchTo(old);
@@ -194,9 +195,18 @@ unidesk_memory_reschedule_node(MemoryNode *node)
 TimestampTz
 unidesk_memory_next_due(void)
 {
-	if (unidesk_memory == NULL || pairingheap_is_empty(unidesk_memory->timers))
+	TimestampTz due;
+
+	if (unidesk_memory == NULL)
 		return 0;
-	return pairingheap_container(MemoryTask, timer, pairingheap_first(unidesk_memory->timers))->due;
+	due = unidesk_memory->drain_due;
+	if (!pairingheap_is_empty(unidesk_memory->timers))
+	{
+		MemoryTask *task = pairingheap_container(MemoryTask, timer, pairingheap_first(unidesk_memory->timers));
+
+		due = due == 0 ? task->due : Min(due, task->due);
+	}
+	return due;
 }
 
 /* ---- queues ---- */
@@ -554,7 +564,8 @@ node_for(int32 node_id)
 /* $1: nodes, NULL for all.  GPUs that are gone count as held by nobody. */
 static const char select_nodes[] =
 "SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2, n.scheduling = 1, n.labels,"
-" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL"
+" coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
+" n.scheduling, n.drain_deadline"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
 " WHERE $1 IS NULL OR n.id = ANY ($1) ORDER BY n.id";
@@ -586,6 +597,12 @@ take_node_row(uint64 row)
 	node->gpu_present = (uint64) unidesk_column_int64(row, 10);
 	node->held_count = 0;
 	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
+	if (node->scheduling == UNIDESK_SCHEDULING_DRAINING)
+		dlist_delete(&node->draining);
+	node->scheduling = unidesk_column_int32(row, 12);
+	node->drain_deadline = unidesk_column_time(row, 13);
+	if (node->scheduling == UNIDESK_SCHEDULING_DRAINING)
+		dlist_push_tail(&unidesk_memory->draining, &node->draining);
 	/* Whatever shared memory says: the way back is an inventory. */
 	if (node->status == UNIDESK_NODE_OFFLINE)
 		unidesk_beat_expire(node->node_id);

@@ -496,6 +496,7 @@ unidesk_schedule(void)
 	begin_pass();
 	unidesk_memory_refresh();
 	unidesk_watch_deadlines();
+	unidesk_drain_nodes();
 	unfinished = unidesk_demands_admit();
 	if (poisoned != 0)
 	{

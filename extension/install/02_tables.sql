@@ -77,10 +77,14 @@ CREATE TABLE unidesk_data.node (
 	reconciled	boolean NOT NULL DEFAULT false,
 	boot_id		text,
 	engine_id	text,
-	facts		jsonb
+	facts		jsonb,
+	scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	scheduling_by integer REFERENCES unidesk_data.account,
+	scheduling_reason text,
+	drain_deadline timestamptz
 );
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. declared_* NULL means what the hello brings.';
 
 CREATE TABLE unidesk_data.node_live (
 	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,

@@ -279,6 +279,21 @@ CREATE VIEW unidesk_data.settles_held_stays AS
 		AND unidesk_data._long_ago(greatest(h.since, n.status_since), '10 min');
 COMMENT ON VIEW unidesk_data.settles_held_stays IS 'A node that is online removes what ended attempts left, and is asked for its inventory every minute until it has.';
 
+CREATE VIEW unidesk_data.settles_drain AS
+	SELECT l.task_id AS task, l.attempt, n.name AS node,
+		CASE WHEN n.scheduling = 5 THEN 'its node is drained'
+			ELSE format('its node drains since %s, deadline %s, and it was not stopped', n.scheduling_since, coalesce(n.drain_deadline::text, 'none')) END AS detail
+	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
+	WHERE n.scheduling = 5 OR (n.scheduling = 4 AND l.want = 1 AND l.attempt_state <> 5
+		AND unidesk_data._long_ago(CASE l.attempt_state WHEN 1 THEN greatest(n.scheduling_since, l.placed_at) ELSE n.drain_deadline END, '0'))
+	UNION ALL
+	SELECT NULL, NULL, n.name, format('it drains since %s, and nothing is on it', n.scheduling_since)
+	FROM unidesk_data.node n
+	WHERE n.scheduling = 4 AND unidesk_data._long_ago(n.scheduling_since, '0')
+		AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.node_id = n.id) AND NOT EXISTS (SELECT FROM unidesk_data.held h WHERE h.node_id = n.id);
+COMMENT ON VIEW unidesk_data.settles_drain IS
+	'On a node that drains no assignment waits, and nothing runs on after the deadline without being asked to stop; with nothing on it, it is drained, and stays empty.';
+
 -- ---- partitions ----
 
 CREATE VIEW unidesk_data.invariant_partition_default AS

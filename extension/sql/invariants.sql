@@ -102,6 +102,9 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET prepare_s = 10 WHERE task_id 
 SELECT test.broken($$ UPDATE unidesk_data.live SET run_s = 10, grace_s = 0, started_at = started_at - interval '1 hour' WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET state_at = state_at - interval '1 day' WHERE task_id = test.id('stops') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET queue_s = 10 WHERE task_id = test.id('waiting') $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, drain_deadline = '2030-01-01 01:40:00+00', scheduling_since = '2030-01-01 01:40:00+00' WHERE name = 'stays' $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 5 WHERE name = 'stays' $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, scheduling_since = '2030-01-01 01:40:00+00' WHERE name = 'n1' $$);
 -- Partitions.
 SELECT unidesk._tidy();
 SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT '2030-01-01', id, 1, 13, 0, project_id, '2029-12-01', '{}', '' FROM unidesk_data.task WHERE id = test.id('done') $$);

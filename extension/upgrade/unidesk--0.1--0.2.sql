@@ -326,6 +326,32 @@ CREATE OR REPLACE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS voi
 	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_deregister';
 
+-- Nodes are taken out of service by people, with a reason.
+
+ALTER TABLE unidesk_data.node ADD COLUMN scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	ADD COLUMN scheduling_by integer REFERENCES unidesk_data.account,
+	ADD COLUMN scheduling_reason text, ADD COLUMN drain_deadline timestamptz;
+COMMENT ON TABLE unidesk_data.node IS
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. declared_* NULL means what the hello brings.';
+
+CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
+	SELECT n.id, n.name, unidesk._node_status_name(n.status) AS status, n.status_since,
+		unidesk._scheduling_name(n.scheduling) AS scheduling,
+		greatest(unidesk._last_seen(n.id), l.last_seen) AS last_seen,
+		n.session IS NOT NULL AS connected, n.session, n.bridge_id,
+		round(u.cpus_milli / 1000.0, 3) AS cpus, round(u.used_cpus_milli / 1000.0, 3) AS cpus_used,
+		u.memory, u.used_memory AS memory_used, u.gpus, u.used_gpus AS gpus_used,
+		string_to_array(nullif(n.labels, ''), E'\n') AS labels,
+		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
+		n.facts ->> 'os' AS os, n.facts, n.created_at,
+		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline
+	FROM unidesk_data.node n
+	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
+	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
+	LEFT JOIN unidesk_data.account a ON a.id = n.scheduling_by;
+COMMENT ON VIEW unidesk.nodes IS
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, what they have and how much of it is allocated.';
+
 -- Rights that 0.1 gave and nobody needs.
 
 REVOKE USAGE ON SCHEMA unidesk FROM PUBLIC;
