@@ -68,7 +68,11 @@ stop_attempts(UnideskDoor *door, MemoryNode *node, TimestampTz now)
 			case UNIDESK_ABSENT:
 				break;
 			case UNIDESK_LOCKED:
-				/* The row is newer: it may have been accepted, or be elsewhere. */
+
+				/*
+				 * The row is newer: it may have been accepted, or be
+				 * elsewhere.
+				 */
 				if (live->state == UNIDESK_TASK_ACTIVE && live->node_id == node->node_id &&
 					(is_over || live->attempt_state == UD_ATTEMPT_ASSIGNED))
 					unidesk_attempt_stop(door, live, UD_ATTEMPT_PREEMPTED, UD_REASON_CTL_DRAINED,

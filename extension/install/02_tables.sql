@@ -81,10 +81,11 @@ CREATE TABLE unidesk_data.node (
 	scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	scheduling_by integer REFERENCES unidesk_data.account,
 	scheduling_reason text,
-	drain_deadline timestamptz
+	drain_deadline timestamptz,
+	refused		text
 );
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. declared_* NULL means what the hello brings.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings.';
 
 CREATE TABLE unidesk_data.node_live (
 	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,

@@ -14,7 +14,7 @@ GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account,
 	unidesk_data.backup TO unidesk_user;
 -- Not the hash of the token.
 GRANT SELECT (id, name, created_by, created_at, status, status_since, scheduling, labels, session, bridge_id, facts,
-	scheduling_since, scheduling_by, scheduling_reason, drain_deadline)
+	scheduling_since, scheduling_by, scheduling_reason, drain_deadline, refused)
 	ON unidesk_data.node TO unidesk_user;
 
 DO $$

@@ -22,7 +22,7 @@ CREATE FUNCTION test.inventory(VARIADIC tasks bigint[]) RETURNS jsonb LANGUAGE s
 	FROM unidesk.attempts a WHERE a.task = ANY (tasks) AND a.ended_at IS NULL
 $$;
 SELECT test.hello('d-old', cpus => 8);
-SELECT test.service('d-old');
+SELECT scheduling, scheduling_by, scheduling_reason, drain_deadline FROM unidesk.nodes WHERE name = 'd-old';
 SELECT test.submit() AS t1, test.submit() AS t2, test.submit() AS t3 \gset
 SELECT test.later(1);
 SELECT test.report('d-old', :t1, 'running'), test.report('d-old', :t2, 'preparing'), test.report('d-old', :t3, 'running');
@@ -87,8 +87,8 @@ SELECT test.later(1, 'd-old', 'd-new');
 SELECT state, node FROM unidesk.tasks WHERE id = :t5;
 SELECT unidesk.cancel_task(:t5), test.report('d-old', :t5, 'cancelled', '{}');
 -- Without a deadline it waits; a deadline of 0 stops all at once; a cancel outranks that.
-SELECT unidesk.drain_node('d-new', reason => 'no hurry');
 SELECT test.report('d-new', :t1, 'running', '', 2);
+SELECT unidesk.drain_node('d-new', reason => 'no hurry');
 SELECT test.later(3600, 'd-old', 'd-new');
 SELECT status, (test.service(name)).* FROM unidesk.nodes WHERE name = 'd-new';
 SELECT state, attempt_state FROM unidesk.tasks WHERE id = :t1;

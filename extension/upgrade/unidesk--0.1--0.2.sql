@@ -330,9 +330,9 @@ CREATE OR REPLACE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS voi
 
 ALTER TABLE unidesk_data.node ADD COLUMN scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	ADD COLUMN scheduling_by integer REFERENCES unidesk_data.account,
-	ADD COLUMN scheduling_reason text, ADD COLUMN drain_deadline timestamptz;
+	ADD COLUMN scheduling_reason text, ADD COLUMN drain_deadline timestamptz, ADD COLUMN refused text;
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. declared_* NULL means what the hello brings.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings.';
 
 CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 	SELECT n.id, n.name, unidesk._node_status_name(n.status) AS status, n.status_since,
@@ -344,13 +344,13 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 		string_to_array(nullif(n.labels, ''), E'\n') AS labels,
 		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
 		n.facts ->> 'os' AS os, n.facts, n.created_at,
-		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline
+		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline, n.refused
 	FROM unidesk_data.node n
 	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
 	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
 	LEFT JOIN unidesk_data.account a ON a.id = n.scheduling_by;
 COMMENT ON VIEW unidesk.nodes IS
-	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, what they have and how much of it is allocated.';
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated.';
 
 -- Rights that 0.1 gave and nobody needs.
 
