@@ -9,8 +9,9 @@ BEGIN
 	PERFORM test.send(n, 3) FROM unnest(beating) n;
 END
 $$;
+-- When it was drained is the worker's to say: as soon as the last report came, or a tick later.
 CREATE FUNCTION test.service(node_name text, OUT scheduling text, OUT by name, OUT reason text, OUT left_s int, OUT since_s int) LANGUAGE sql AS $$
-	SELECT n.scheduling, n.scheduling_by, n.scheduling_reason, extract(epoch FROM n.drain_deadline - unidesk._now()), extract(epoch FROM unidesk._now() - n.scheduling_since)
+	SELECT n.scheduling, n.scheduling_by, n.scheduling_reason, extract(epoch FROM n.drain_deadline - unidesk._now()), CASE WHEN n.scheduling <> 'drained' THEN extract(epoch FROM unidesk._now() - n.scheduling_since) END
 	FROM unidesk.nodes n WHERE n.name = node_name
 $$;
 CREATE FUNCTION test.told(node_name text) RETURNS SETOF text LANGUAGE sql AS $$
