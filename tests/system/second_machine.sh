@@ -49,6 +49,7 @@ machine_network_up()
 machine_docker() { DOCKER_HOST=unix://$machine_socket docker "$@"; }
 
 # machine_engine_up [OPTION...]: options for dockerd.
+# shellcheck disable=SC2120 # callers are in other files
 machine_engine_up()
 {
 	rm -f "$machine_dir/engine.pid"
