@@ -136,6 +136,7 @@ struct Agent
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* broadcast when an attempt's fields change */
 	DockerInfo	info;
+	uint64_t	info_changes;	/* how often it has changed */
 	Attempt    *attempts;
 	int			attempt_count;
 	int			worker_count;	/* running threads */

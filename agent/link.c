@@ -257,14 +257,15 @@ link_receive(Link *link, const void *in, size_t len)
 static void
 link_peer_closed(Link *link, const uint8_t *in, size_t len)
 {
+	const char *advice;
+
 	if (len < 2)
 		return;
 	link->end.close_code = in[0] << 8 | in[1];
 	ud_info("the server closed the connection: %d %.*s", link->end.close_code, (int) (len - 2), (const char *) in + 2);
-	if (link->end.close_code == UD_CLOSE_DUPLICATE)
-		ud_err("this node's session lives on another machine: two agents use the same token");
-	else if (link->end.close_code == UD_CLOSE_TOKEN_REVOKED)
-		ud_err("this node's token was revoked: make a new one and put it into UNIDESK_TOKEN_FILE");
+	advice = link_advice(link->end.close_code);
+	if (advice != NULL)
+		ud_err("%s", advice);
 }
 
 static void

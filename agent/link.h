@@ -24,6 +24,9 @@ typedef struct LinkEnd
 	int64_t		retry_after_ms; /* what the server asked for, 0: nothing */
 } LinkEnd;
 
+/* What a person can do about a close code, NULL: nothing. */
+extern const char *link_advice(int close_code);
+
 /*
  * Milliseconds to wait before connecting again; tries is the number of
  * connections in a row that did not last 60 s, random is uniform in [0, 1).

@@ -1,7 +1,8 @@
 /*
  * link_delay.c
- *	  How long to wait before connecting again: full jitter, and the times the
- *	  protocol's close codes ask for.
+ *	  After a connection has ended: how long to wait before the next (full
+ *	  jitter, and the times the protocol's close codes ask for), and what a
+ *	  person can do about it.
  */
 #include "agent/link.h"
 
@@ -11,6 +12,21 @@
 #define HOUR_MS (3600 * MS)
 #define BACKOFF_MAX_MS (60 * MS)
 #define RETRY_AFTER_MAX_MS (600 * MS)
+
+const char *
+link_advice(int close_code)
+{
+	switch (close_code)
+	{
+		case UD_CLOSE_DUPLICATE:
+			return "this node's session lives on another machine: two agents use the same token";
+		case UD_CLOSE_TOKEN_REVOKED:
+			return "this node's token was revoked: make a new one and put it into UNIDESK_TOKEN_FILE";
+		case UD_CLOSE_VERSION:
+			return "the server does not speak this agent's version of the protocol: replace the agent (this is " AGENT_VERSION ") by one of the server's release";
+	}
+	return NULL;
+}
 
 int64_t
 link_delay_ms(const LinkEnd *end, int tries, double random)

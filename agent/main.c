@@ -30,6 +30,8 @@
 #define ENGINE_RETRY_S 5
 #define ENGINE_PING_MS 10000
 #define ENGINE_PING_DOWN_MS 2000
+/* Between two pings it may have been replaced by another version. */
+#define ENGINE_INFO_NS (60 * NS_PER_S)
 #define EXIT_WAIT_NS (8 * NS_PER_S)
 /* Healthy for at least this long after an acknowledged beat. */
 #define ALIVE_AGE_MIN_S 60
@@ -59,16 +61,38 @@ main_signals(void *arg)
 	return NULL;
 }
 
+/* What the engine is; the session tells the server what is new of it. */
+static void
+main_look_at_engine(Agent *agent)
+{
+	UdError		err;
+	DockerInfo	info;
+
+	if (docker_info(agent->docker, &info, &err) < 0)
+	{
+		ud_warning("what the engine is, is not known: %s", err.message);
+		return;
+	}
+	agent_lock(agent);
+	if (memcmp(&agent->info, &info, sizeof(info)) != 0)
+	{
+		ud_info("the engine is %s now, id %s, live-restore %s", info.version, info.engine_id, info.live_restore ? "on" : "off");
+		memcpy(&agent->info, &info, sizeof(info));
+		agent->info_changes++;
+	}
+	agent_unlock(agent);
+}
+
 /* Know whether the engine answers, and what it is after an upgrade. */
 static void *
 main_ping_engine(void *arg)
 {
 	Agent	   *agent = arg;
+	int64_t		look_at_ns = clock_boot_ns() + ENGINE_INFO_NS;
 
 	while (!atomic_load(&agent->exiting))
 	{
 		UdError		err;
-		DockerInfo	info;
 		bool		was_ok = atomic_load(&agent->engine_ok);
 		bool		ok = docker_ping(agent->docker, &err) == 0;
 
@@ -76,11 +100,10 @@ main_ping_engine(void *arg)
 			ud_err("the engine does not answer: %s", err.message);
 		else if (!was_ok && ok)
 			ud_info("the engine answers again");
-		if (!was_ok && ok && docker_info(agent->docker, &info, &err) == 0)
+		if (ok && (!was_ok || clock_boot_ns() >= look_at_ns))
 		{
-			agent_lock(agent);
-			agent->info = info;
-			agent_unlock(agent);
+			main_look_at_engine(agent);
+			look_at_ns = clock_boot_ns() + ENGINE_INFO_NS;
 		}
 		atomic_store(&agent->engine_ok, ok);
 		agent_lock(agent);

@@ -160,12 +160,26 @@ report_resources(const Agent *agent)
 	return object;
 }
 
+/* What may change while this program runs: a person upgrades the engine. */
+static void
+report_add_engine(const Agent *agent, struct json_object *object)
+{
+	const DockerInfo *info = &agent->info;
+
+	report_set_text(object, "engine_id", info->engine_id, 127);
+	report_set_text(object, "engine_version", info->version, 63);
+	report_set_text(object, "api_version", info->api_version, 15);
+	report_set_text(object, "os", info->os, 127);
+	report_set_text(object, "kernel", info->kernel, 127);
+	report_set_text(object, "arch", info->arch, 31);
+	json_set_bool(object, "live_restore", info->live_restore);
+}
+
 void
 report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 {
 	ud_auto_json struct json_object *object = json_object_new_object();
 	struct json_object *labels = json_object_new_object();
-	const DockerInfo *info = &agent->info;
 	char		hostname[256] = "";
 
 	if (gethostname(hostname, sizeof(hostname) - 1) < 0)
@@ -177,14 +191,8 @@ report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 	json_set_text(object, "seal", agent->identity.seal);
 	json_set_text(object, "boot_id", clock_boot_id());
 	json_set_int(object, "up_s", clock_boot_ns() / NS_PER_S);
-	report_set_text(object, "engine_id", info->engine_id, 127);
-	report_set_text(object, "engine_version", info->version, 63);
-	report_set_text(object, "api_version", info->api_version, 15);
+	report_add_engine(agent, object);
 	report_set_text(object, "hostname", hostname, 255);
-	report_set_text(object, "os", info->os, 127);
-	report_set_text(object, "kernel", info->kernel, 127);
-	report_set_text(object, "arch", info->arch, 31);
-	json_set_bool(object, "live_restore", info->live_restore);
 	json_object_object_add(object, "resources", report_resources(agent));
 	report_add_cache(agent, object);
 	for (int i = 0; i < agent->config->label_count; i++)
@@ -200,6 +208,7 @@ report_write_inventory(const Agent *agent, UdBuf *out)
 {
 	ud_auto_json struct json_object *object = json_object_new_object();
 
+	report_add_engine(agent, object);
 	report_add_attempts(agent, object);
 	json_write(object, out);
 }

@@ -288,6 +288,7 @@ session_send_inventory(Session *session)
 	ud_auto_buf UdBuf body = {0};
 
 	agent_lock(session->agent);
+	session->info_told = session->agent->info_changes;
 	report_write_inventory(session->agent, &body);
 	agent_unlock(session->agent);
 	/* It counts as a beat, and is acknowledged as one. */
@@ -407,6 +408,8 @@ session_tick(Session *session)
 		report_write_beat(agent, &body);
 		session_queue(session, UD_MSG_BEAT, NULL, session->beat_sequence, session->last_rev, &body);
 	}
+	if (agent->info_changes != session->info_told)
+		session->inventory_due = true;
 	agent_unlock(agent);
 	if (session->welcomed && session->inventory_due)
 	{
@@ -507,6 +510,7 @@ session_append_hello(Session *session, UdBuf *out)
 	};
 
 	session->hello_sent_ns = clock_boot_ns();
+	session->info_told = session->agent->info_changes;
 	report_write_hello(session->agent, session->last_rev, &body);
 	session_append_message(out, &envelope, body.data, body.len);
 }

@@ -37,6 +37,7 @@ typedef struct Session
 	Fence		tombs[SESSION_TOMBS];	/* attempts removed since the start */
 	uint32_t	tomb_count;
 	bool		inventory_due;
+	uint64_t	info_told;		/* Agent.info_changes, as the server knows it */
 } Session;
 
 extern void session_init(Session *session, Agent *agent);

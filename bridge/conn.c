@@ -335,6 +335,34 @@ conn_check_message(Conn *conn, const UdHeader *header, const UdEnvelope *envelop
 	return 0;
 }
 
+/*
+ * A frame that cannot be read further.  In the place of a hello the database
+ * is told what is known of it, so that people see who came; it answers as it
+ * does to any hello of another version.
+ */
+static int
+conn_other_version(Conn *conn, const uint8_t *frame, UdError *err)
+{
+	UdHeader	header;
+	UdEnvelope	hello = {.type = UD_MSG_HELLO};
+	ud_auto_buf UdBuf body = {0};
+	int			code;
+
+	if (conn->state != CONN_NEW)
+	{
+		ud_error(err, UD_EPROTO, 0, "this server speaks version %d of the protocol", UD_PROTOCOL_VERSION);
+		return UD_CLOSE_VERSION;
+	}
+	ud_header_read(frame, &header);
+	ud_buf_printf(&body, "{\"proto_min\":%d,\"proto_max\":%d}", header.version, header.version);
+	hello.body_bytes = (uint32_t) body.len;
+	code = relay_submit(&conn->bridge->relay, conn, &hello, body.data, err);
+	if (code == 0)
+		conn->state = CONN_GREETED;
+	relay_kick(&conn->bridge->relay);
+	return code;
+}
+
 int
 conn_frame(Conn *conn, const uint8_t *frame, size_t len, UdError *err)
 {
@@ -344,6 +372,8 @@ conn_frame(Conn *conn, const uint8_t *frame, size_t len, UdError *err)
 	int			step;
 	int			code;
 
+	if (ud_frame_is_other_version(frame, len))
+		return conn_other_version(conn, frame, err);
 	/* First all of it is checked, then all of it is taken. */
 	step = ud_frame_begin(&reader, frame, len);
 	while (step >= 0 && (step = ud_frame_next(&reader, &envelope, &body)) > 0)

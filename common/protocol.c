@@ -92,6 +92,17 @@ ud_frame_begin(UdFrameReader *reader, const uint8_t *frame, uint64_t len)
 }
 
 int
+ud_frame_is_other_version(const uint8_t *frame, uint64_t len)
+{
+	UdHeader	header;
+
+	if (len < UD_HEADER_BYTES || len > UD_FRAME_BYTES_MAX)
+		return 0;
+	ud_header_read(frame, &header);
+	return header.version != UD_PROTOCOL_VERSION && header.frame_bytes == len;
+}
+
+int
 ud_frame_next(UdFrameReader *reader, UdEnvelope *envelope, const uint8_t **body)
 {
 	size_t		left = (size_t) (reader->end - reader->next);

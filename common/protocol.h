@@ -165,6 +165,12 @@ typedef struct UdFrameReader
 } UdFrameReader;
 
 extern int	ud_frame_begin(UdFrameReader *reader, const uint8_t *frame, uint64_t len);
+
+/*
+ * Is this a whole frame of another version of the protocol?  Every version
+ * begins with its number, and says how long the frame is.
+ */
+extern int	ud_frame_is_other_version(const uint8_t *frame, uint64_t len);
 extern int	ud_frame_next(UdFrameReader *reader, UdEnvelope *envelope, const uint8_t **body);
 
 /* Names for logs and SQL; NULL for an unknown number. */

@@ -107,6 +107,22 @@ extern void unidesk_task_note(UnideskDoor *door, UnideskLive *live, int attempt,
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
 
+/* Whether a node takes work, and who said so. */
+typedef struct UnideskScheduling
+{
+	int			state;			/* UnideskNodeScheduling */
+	int32		by;				/* account, 0: nobody yet */
+	const char *reason;			/* NULL: none was given */
+	TimestampTz drain_deadline; /* when attempts are stopped; 0: never */
+} UnideskScheduling;
+
+/*
+ * Move whether a node, whose row is locked, takes work; within a state reason
+ * and deadline may change.  Nothing happens when all of it is so already.
+ */
+extern void unidesk_node_schedule(int32 node_id, const UnideskScheduling *from, const UnideskScheduling *to,
+								  int by, UnideskActor actor);
+
 /* Something worth knowing about a node. */
 extern void unidesk_node_event(int32 node_id, const char *what, const char *data, UnideskActor actor);
 

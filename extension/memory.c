@@ -93,6 +93,7 @@ make_memory(void)
 	dlist_init(&unidesk_memory->unordered);
 	dlist_init(&unidesk_memory->untold);
 	dlist_init(&unidesk_memory->dirty);
+	dlist_init(&unidesk_memory->draining);
 	unidesk_memory->node_room = 64;
 	unidesk_memory->placement = palloc0(sizeof(PlacementNode) * unidesk_memory->node_room);
 	MemoryContextSwitchTo(old);
@@ -206,9 +207,18 @@ unidesk_memory_reschedule_node(MemoryNode *node)
 TimestampTz
 unidesk_memory_next_due(void)
 {
-	if (unidesk_memory == NULL || pairingheap_is_empty(unidesk_memory->timers))
+	TimestampTz due;
+
+	if (unidesk_memory == NULL)
 		return 0;
-	return pairingheap_container(MemoryTask, timer, pairingheap_first(unidesk_memory->timers))->due;
+	due = unidesk_memory->drain_due;
+	if (!pairingheap_is_empty(unidesk_memory->timers))
+	{
+		MemoryTask *task = pairingheap_container(MemoryTask, timer, pairingheap_first(unidesk_memory->timers));
+
+		due = due == 0 ? task->due : Min(due, task->due);
+	}
+	return due;
 }
 
 /* ---- queues ---- */
@@ -571,7 +581,7 @@ static const char select_nodes[] =
 "SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2,"
 " n.scheduling = 1 AND (d.node_id IS NULL OR d.ended_at IS NOT NULL), n.labels,"
 " coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
-" coalesce(d.extra_s, 0)"
+" coalesce(d.extra_s, 0), n.scheduling, n.drain_deadline"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
 " LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
@@ -605,6 +615,12 @@ take_node_row(uint64 row)
 	node->held_count = 0;
 	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
 	node->extra_lease_s = unidesk_column_int32(row, 12);
+	if (node->scheduling == UNIDESK_SCHEDULING_DRAINING)
+		dlist_delete(&node->draining);
+	node->scheduling = unidesk_column_int32(row, 13);
+	node->drain_deadline = unidesk_column_time(row, 14);
+	if (node->scheduling == UNIDESK_SCHEDULING_DRAINING)
+		dlist_push_tail(&unidesk_memory->draining, &node->draining);
 	/* Whatever shared memory says: the way back is an inventory. */
 	if (node->status == UNIDESK_NODE_OFFLINE)
 		unidesk_beat_expire(node->node_id);
@@ -680,15 +696,24 @@ apply_hints(const UnideskHint *hints, int count)
 	for (int i = 0; i < count; i++)
 		if (hints[i].kind == UNIDESK_HINT_NODE)
 			nodes[node_count++] = Int32GetDatum((int32) hints[i].first);
-		else if (hints[i].first == hints[i].last)
-			tasks[task_count++] = Int64GetDatum(hints[i].first);
 	/* Nodes first: tasks are counted on them. */
 	if (node_count > 0)
 		read_nodes(nodes, node_count);
-	unidesk_memory_read_listed(tasks, task_count);
+	/* Tasks in the order in which they came, single ones together. */
 	for (int i = 0; i < count; i++)
-		if (hints[i].kind == UNIDESK_HINT_TASKS && hints[i].first != hints[i].last)
+	{
+		if (hints[i].kind != UNIDESK_HINT_TASKS)
+			continue;
+		if (hints[i].first == hints[i].last)
+			tasks[task_count++] = Int64GetDatum(hints[i].first);
+		else
+		{
+			unidesk_memory_read_listed(tasks, task_count);
+			task_count = 0;
 			unidesk_memory_read_tasks(hints[i].first, hints[i].last);
+		}
+	}
+	unidesk_memory_read_listed(tasks, task_count);
 }
 
 void

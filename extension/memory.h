@@ -86,6 +86,8 @@ struct MemoryNode
 	int32		node_id;		/* key */
 	int			index;			/* into memory's array of placement nodes */
 	int			status;			/* UnideskNodeStatus */
+	int			scheduling;		/* UnideskNodeScheduling */
+	TimestampTz drain_deadline; /* 0: none */
 	int32		bridge_id;		/* 0: no session */
 	uint64		gpu_present;	/* mask */
 	MemoryHeld *held;
@@ -95,6 +97,7 @@ struct MemoryNode
 	bool		has_use;		/* it has said hello once: there is a row */
 	bool		use_dirty;		/* node_use differs from the sums */
 	dlist_node	dirty;			/* in memory's list of dirty nodes */
+	dlist_node	draining;		/* in memory's list while it drains */
 };
 
 /* Queued tasks with one demand, in the order in which they are served. */
@@ -141,6 +144,9 @@ typedef struct Memory
 	dlist_head	untold;			/* MemoryTask: the row's reason is to be
 								 * written */
 	dlist_head	dirty;			/* MemoryNode: node_use is to be written */
+	dlist_head	draining;		/* MemoryNode */
+	TimestampTz drain_due;		/* when one of those is looked at again; 0:
+								 * after a change */
 	bool		capacity_changed;	/* classes that were closed may fit now */
 	bool		queue_changed;	/* somebody entered a queue */
 } Memory;
@@ -194,7 +200,7 @@ extern int	unidesk_memory_due(TimestampTz now, int64 *ids, int max);
 /* The same for one node's tasks, when its contact changed. */
 extern void unidesk_memory_reschedule_node(MemoryNode *node);
 
-/* When the next timer is due; 0: none. */
+/* When the next timer is due, or a node that drains; 0: none. */
 extern TimestampTz unidesk_memory_next_due(void);
 
 #endif							/* UNIDESK_MEMORY_H */

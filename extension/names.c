@@ -36,8 +36,8 @@ unidesk_node_status_name(int status)
 	return NULL;
 }
 
-static const char *
-scheduling_name(int scheduling)
+const char *
+unidesk_scheduling_name(int scheduling)
 {
 	switch (scheduling)
 	{
@@ -109,7 +109,7 @@ PG_FUNCTION_INFO_V1(unidesk_scheduling_text);
 Datum
 unidesk_scheduling_text(PG_FUNCTION_ARGS)
 {
-	return name_datum(fcinfo, scheduling_name);
+	return name_datum(fcinfo, unidesk_scheduling_name);
 }
 
 PG_FUNCTION_INFO_V1(unidesk_phase_text);

@@ -554,6 +554,7 @@ unidesk_schedule(void)
 		return true;
 	}
 	unidesk_watch_deadlines();
+	unidesk_drain_nodes();
 	unfinished = unidesk_demands_admit();
 	if (!waiting && (unidesk_memory->queue_changed || unidesk_memory->capacity_changed))
 	{

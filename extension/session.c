@@ -85,6 +85,9 @@ typedef struct Hello
 	int64		given_seal;		/* by this welcome; 0: the agent knows none */
 	int32		proto_min;
 	int32		proto_max;
+	bool		other_version;	/* it says so, and what else it says may mean
+								 * anything */
+	char	   *agent_version;
 	Datum		body;			/* jsonb */
 } Hello;
 
@@ -94,7 +97,13 @@ typedef struct Hello
 	" FROM jsonb_to_recordset($2 -> 'attempts') AS i (incarnation text, task bigint, attempt integer, cpus_milli bigint, memory bigint)" \
 	" WHERE i.incarnation ~ '^[0-9a-f]{16}$' AND i.task IS NOT NULL AND i.attempt IS NOT NULL)"
 
-/* Raises for a body that cannot be used, its inventory included. */
+/* What an inventory says of the engine, which changes while a session lives. */
+#define ENGINE_FACTS(body) \
+	"(SELECT coalesce(jsonb_object_agg(f.key, f.value), '{}') FROM jsonb_each(" body ") f" \
+	" WHERE f.key IN ('engine_id', 'engine_version', 'api_version', 'os', 'kernel', 'arch', 'live_restore')" \
+	" AND jsonb_typeof(f.value) IN ('string', 'boolean') AND length(f.value::text) <= 200)"
+
+/* Raises for a body of this version that cannot be used, its inventory included. */
 static void
 parse_hello(const UnideskMessage *message, Hello *hello)
 {
@@ -110,13 +119,19 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 					" coalesce(jsonb_typeof(b -> 'attempts') = 'array', false), b ->> 'data_id',"
 					" coalesce(b ->> 'data_id' ~ '^[0-9a-f]{32}$', true),"
 					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
-					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1)"
+					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1),"
+					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100)"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->machine.boot_id = unidesk_column_text(0, 1);
 	hello->machine.engine_id = unidesk_column_text(0, 2);
 	hello->proto_min = unidesk_column_int32(0, 3);
 	hello->proto_max = unidesk_column_int32(0, 4);
 	hello->body = unidesk_column(0, 5, NULL);
+	hello->other_version = DatumGetBool(unidesk_column(0, 11, NULL)) &&
+		(hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION);
+	hello->agent_version = unidesk_column_text(0, 12);
+	if (hello->other_version)
+		return;
 	/* Absent is not empty: everything on the node would be called lost. */
 	if (!DatumGetBool(unidesk_column(0, 6, NULL)))
 		ereport(ERROR,
@@ -165,7 +180,7 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_execute(&node_plan,
 					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
 					" facts = $6 - 'attempts', reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
-					" seal_incarnation = (SELECT value FROM unidesk_data.incarnation), accepts_until = NULL WHERE id = $1", &args);
+					" seal_incarnation = (SELECT value FROM unidesk_data.incarnation), accepts_until = NULL, refused = NULL WHERE id = $1", &args);
 	unidesk_arg_int32(&grant, message->node_id);
 	unidesk_arg(&grant, JSONBOID, hello->body);
 	unidesk_execute(&grant_plan, "SELECT unidesk_data._grant_capacity($1, $2)", &grant);
@@ -383,6 +398,35 @@ bridge_lives(int32 bridge_id)
 	return unidesk_execute(&plan, "SELECT FROM unidesk_data.bridge WHERE id = $1 AND ended_at IS NULL", &args) == 1;
 }
 
+/*
+ * It has to come back with another program: for people the row says so until
+ * then, and an event when that changes, at most one a minute.
+ */
+static void
+refuse_version(ReturnSetInfo *result, const UnideskMessage *message, const Hello *hello)
+{
+	static SPIPlanPtr row_plan;
+	static SPIPlanPtr told_plan;
+	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
+	UnideskArgs row = {0};
+	UnideskArgs told = {0};
+	char	   *why = psprintf("its agent (%s) speaks versions %d to %d of the protocol, this server %d: update the older one",
+							   hello->agent_version != NULL ? unidesk_shown(hello->agent_version) : "of unknown version",
+							   hello->proto_min, hello->proto_max, UD_PROTOCOL_VERSION);
+
+	unidesk_arg_int32(&row, message->node_id);
+	unidesk_arg_text(&row, why);
+	unidesk_arg_int32(&told, message->node_id);
+	unidesk_arg_time(&told, unidesk_now() - USECS_PER_MINUTE);
+	if (unidesk_execute(&row_plan,
+						"UPDATE unidesk_data.node SET refused = $2 WHERE id = $1 AND refused IS DISTINCT FROM $2", &row) > 0 &&
+		unidesk_execute(&told_plan,
+						"SELECT FROM unidesk_data.node_event WHERE node_id = $1 AND at > $2 AND what = 'refused'", &told) == 0)
+		unidesk_node_event(message->node_id, "refused", why, actor);
+	unidesk_out_close(result, message, UD_CLOSE_VERSION,
+					  psprintf("this server speaks version %d of the protocol", UD_PROTOCOL_VERSION));
+}
+
 /* Guarded: check who comes and what it brings, and write that down. */
 static void
 admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
@@ -396,8 +440,8 @@ admit(ReturnSetInfo *result, const UnideskMessage *message, void *arg)
 	parse_hello(message, hello);
 	if (!bridge_lives(arrival->bridge_id))
 		unidesk_out_close(result, message, UD_CLOSE_OVERLOADED, "this bridge is over, come again");
-	else if (hello->proto_min > UD_PROTOCOL_VERSION || hello->proto_max < UD_PROTOCOL_VERSION)
-		unidesk_out_close(result, message, UD_CLOSE_VERSION, "this server speaks version 1 of the protocol");
+	else if (hello->other_version)
+		refuse_version(result, message, hello);
 	else if (hello->machine.boot_id == NULL || hello->machine.engine_id == NULL)
 		unidesk_out_close(result, message, UD_CLOSE_PROTOCOL, "hello lacks boot_id or engine_id");
 	else if ((refusal = unidesk_refuse_machine(message->node_id, &arrival->node, &hello->machine)) != NULL)
@@ -526,9 +570,11 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	}
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg_int64(&args, message->session);
+	unidesk_arg(&args, JSONBOID, hello.body);
 	/* The session may have ended since the batch began. */
 	if (unidesk_execute(&node_plan,
-						"UPDATE unidesk_data.node SET reconciled = true WHERE id = (SELECT id FROM unidesk_data.node"
+						"UPDATE unidesk_data.node SET reconciled = true, facts = coalesce(facts, '{}') || " ENGINE_FACTS("$3") ","
+						" engine_id = coalesce(left($3 ->> 'engine_id', 200), engine_id) WHERE id = (SELECT id FROM unidesk_data.node"
 						" WHERE id = $1 AND session = $2 FOR UPDATE SKIP LOCKED) RETURNING status", &args) == 0)
 	{
 		unidesk_out_busy(result, message);

@@ -21,6 +21,7 @@
 #define ATTEMPT(from, to, by) {UD_ATTEMPT_##from, UD_ATTEMPT_##to, by}
 #define TASK(from, to, by) {UNIDESK_TASK_##from, UNIDESK_TASK_##to, by}
 #define NODE(from, to, by) {UNIDESK_NODE_##from, UNIDESK_NODE_##to, by}
+#define SCHEDULING(from, to, by) {UNIDESK_SCHEDULING_##from, UNIDESK_SCHEDULING_##to, by}
 
 static const UnideskTransition attempt_transitions[] = {
 	ATTEMPT(ASSIGNED, ACCEPTED, A),
@@ -80,6 +81,18 @@ static const UnideskTransition node_transitions[] = {
 	NODE(INVALID, RETIRED, P),
 };
 
+static const UnideskTransition scheduling_transitions[] = {
+	SCHEDULING(OPEN, CORDONED, P),
+	SCHEDULING(OPEN, DRAINING, P),
+	SCHEDULING(CORDONED, OPEN, P),
+	SCHEDULING(CORDONED, DRAINING, P),
+	SCHEDULING(DRAINING, OPEN, P),
+	SCHEDULING(DRAINING, CORDONED, P),
+	SCHEDULING(DRAINING, DRAINED, W),
+	SCHEDULING(DRAINED, OPEN, P),
+	SCHEDULING(DRAINED, CORDONED, P),
+};
+
 static bool
 allowed(const UnideskTransition *table, int count, int from, int to, int by)
 {
@@ -99,6 +112,12 @@ bool
 unidesk_node_move_allowed(int from, int to, int by)
 {
 	return allowed(node_transitions, lengthof(node_transitions), from, to, by);
+}
+
+bool
+unidesk_scheduling_move_allowed(int from, int to, int by)
+{
+	return allowed(scheduling_transitions, lengthof(scheduling_transitions), from, to, by);
 }
 
 void
@@ -197,6 +216,7 @@ unidesk_transitions(PG_FUNCTION_ARGS)
 	put_table(result, "task", task_transitions, lengthof(task_transitions), unidesk_task_state_name);
 	put_table(result, "attempt", attempt_transitions, lengthof(attempt_transitions), ud_attempt_state_name);
 	put_table(result, "node", node_transitions, lengthof(node_transitions), unidesk_node_status_name);
+	put_table(result, "scheduling", scheduling_transitions, lengthof(scheduling_transitions), unidesk_scheduling_name);
 	return (Datum) 0;
 }
 

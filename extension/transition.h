@@ -34,5 +34,6 @@ extern int	unidesk_attempt_path(int from, int to, bool ran, int by, int16 path[U
 extern void unidesk_check_task_move(int from, int to, int by);
 extern bool unidesk_task_move_allowed(int from, int to, int by);
 extern bool unidesk_node_move_allowed(int from, int to, int by);
+extern bool unidesk_scheduling_move_allowed(int from, int to, int by);
 
 #endif							/* UNIDESK_TRANSITION_H */

@@ -117,6 +117,13 @@ typedef enum UnideskNodeStatus
 #undef X
 } UnideskNodeStatus;
 
+typedef enum UnideskNodeScheduling
+{
+#define X(name, number, text) UNIDESK_SCHEDULING_##name = number,
+	UNIDESK_NODE_SCHEDULINGS(X)
+#undef X
+} UnideskNodeScheduling;
+
 #define UNIDESK_TASK_IS_TERMINAL(s) ((s) >= UNIDESK_TASK_SUCCEEDED)
 
 /* What becomes of a task whose node is lost. */
@@ -150,6 +157,7 @@ extern char *unidesk_shown(const char *given);
 
 extern const char *unidesk_task_state_name(int state);
 extern const char *unidesk_node_status_name(int status);
+extern const char *unidesk_scheduling_name(int scheduling);
 
 /*
  * Arguments of a kept plan, built up one by one; the first execution of a

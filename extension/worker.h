@@ -44,6 +44,9 @@ extern bool unidesk_watch_downtimes(void);
 /* Deadlines of tasks that have come. */
 extern void unidesk_watch_deadlines(void);
 
+/* drain.c: nodes that are to be emptied; after a refresh of the memory. */
+extern void unidesk_drain_nodes(void);
+
 /*
  * pass.c: the scheduler.  Brings the memory up to date, places queued tasks
  * and stamps stops that have no order yet; true when a limit stopped it and

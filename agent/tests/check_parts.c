@@ -164,6 +164,17 @@ START_TEST(reconnect_delays)
 
 END_TEST
 
+START_TEST(advice_by_close_code)
+{
+	ck_assert_ptr_nonnull(strstr(link_advice(UD_CLOSE_DUPLICATE), "the same token"));
+	ck_assert_ptr_nonnull(strstr(link_advice(UD_CLOSE_TOKEN_REVOKED), "UNIDESK_TOKEN_FILE"));
+	ck_assert_ptr_nonnull(strstr(link_advice(UD_CLOSE_VERSION), "replace the agent (this is " AGENT_VERSION ")"));
+	ck_assert_ptr_null(link_advice(UD_CLOSE_GOING_AWAY));
+	ck_assert_ptr_null(link_advice(0));
+}
+
+END_TEST
+
 static const struct
 {
 	const char *in;
@@ -294,6 +305,7 @@ main(void)
 	tcase_add_test(tests, names_of_images);
 	tcase_add_test(tests, lease_times);
 	tcase_add_test(tests, reconnect_delays);
+	tcase_add_test(tests, advice_by_close_code);
 	tcase_add_loop_test(tests, text_is_made_valid, 0, (int) (sizeof(texts) / sizeof(texts[0])));
 	tcase_add_test(tests, text_is_cut_between_characters);
 	tcase_add_test(tests, state_survives);

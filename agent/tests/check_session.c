@@ -622,6 +622,40 @@ START_TEST(what_was_removed_is_not_begun_again)
 END_TEST
 
 /* The server frees what an attempt held when it hears that it is gone. */
+START_TEST(an_engine_that_changed_is_told_once)
+{
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	struct json_object *inventory;
+	const char *version = NULL;
+	bool		live_restore = false;
+
+	/* Before the hello, which says so; and between it and the welcome. */
+	agent.info_changes = 5;
+	ck_assert_uint_eq(next(&body).type, UD_MSG_HELLO);
+	snprintf(agent.info.version, sizeof(agent.info.version), "99.1");
+	agent.info.live_restore = true;
+	agent.info_changes++;
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	ck_assert_int_eq(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, WELCOME), 0);
+	session.next_beat_ns = INT64_MAX;
+	session_tick(&session);
+	envelope = next(&body);
+	ck_assert_uint_eq(envelope.type, UD_MSG_INVENTORY);
+	inventory = json_parse_object(body, envelope.body_bytes, &err);
+	ck_assert_ptr_nonnull(inventory);
+	ck_assert_int_eq(json_get_text(inventory, "engine_version", 64, &version, &err), 1);
+	ck_assert_str_eq(version, "99.1");
+	ck_assert_int_eq(json_get_bool(inventory, "live_restore", &live_restore, &err), 1);
+	ck_assert(live_restore);
+	json_object_put(inventory);
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+}
+
+END_TEST
+
 START_TEST(what_was_ordered_away_is_told_when_gone)
 {
 	const uint8_t *body;
@@ -856,6 +890,7 @@ main(void)
 	tcase_add_test(tests, before_the_welcome_deadlines_stay);
 	tcase_add_test(tests, an_unknown_attempt_without_spec_is_lost);
 	tcase_add_test(tests, what_was_removed_is_not_begun_again);
+	tcase_add_test(tests, an_engine_that_changed_is_told_once);
 	tcase_add_test(tests, what_was_ordered_away_is_told_when_gone);
 	tcase_add_test(tests, a_log_nobody_wants_is_given_up);
 	tcase_add_test(tests, control_needs_no_new_block);

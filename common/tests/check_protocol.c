@@ -114,6 +114,28 @@ START_TEST(integers_are_little_endian)
 
 END_TEST
 
+START_TEST(another_version_is_known_by_its_header)
+{
+	const char *bodies[] = {"one"};
+	UdBuf		frame = {0};
+	UdFrameReader reader;
+
+	make_frame(&frame, bodies, 1);
+	ck_assert_int_eq(ud_frame_is_other_version(frame.data, frame.len), 0);
+	for (int version = 0; version < 256; version++)
+	{
+		frame.data[0] = (uint8_t) version;
+		ck_assert_int_eq(ud_frame_is_other_version(frame.data, frame.len), version != UD_PROTOCOL_VERSION);
+		ck_assert_int_eq(ud_frame_begin(&reader, frame.data, frame.len) == 0, version == UD_PROTOCOL_VERSION);
+		/* Of noise nobody can say what it is. */
+		ck_assert_int_eq(ud_frame_is_other_version(frame.data, frame.len - 1), 0);
+		ck_assert_int_eq(ud_frame_is_other_version(frame.data, UD_HEADER_BYTES - 1), 0);
+	}
+	ud_buf_release(&frame);
+}
+
+END_TEST
+
 /* Every length at which a frame may be cut, and every wrong length it may claim. */
 START_TEST(a_cut_frame_is_refused)
 {
@@ -262,6 +284,7 @@ main(void)
 
 	tcase_add_test(frames, a_frame_comes_back_as_it_was);
 	tcase_add_test(frames, integers_are_little_endian);
+	tcase_add_test(frames, another_version_is_known_by_its_header);
 	tcase_add_test(frames, a_cut_frame_is_refused);
 	tcase_add_test(frames, a_lying_frame_is_refused);
 	tcase_add_test(lists, names_and_numbers_agree);

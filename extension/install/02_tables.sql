@@ -78,6 +78,11 @@ CREATE TABLE unidesk_data.node (
 	boot_id		text,
 	engine_id	text,
 	facts		jsonb,
+	scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	scheduling_by integer REFERENCES unidesk_data.account,
+	scheduling_reason text,
+	drain_deadline timestamptz,
+	refused		text,
 	data_id		uuid,
 	seal		bigint,
 	seal_before	bigint,
@@ -85,7 +90,7 @@ CREATE TABLE unidesk_data.node (
 	accepts_until timestamptz
 );
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
 
 CREATE TABLE unidesk_data.node_live (
 	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,

@@ -319,6 +319,20 @@ CREATE VIEW unidesk_data.settles_held_foreign AS
 		AND unidesk_data._long_ago(greatest(h.since + current_setting('unidesk.foreign_keep')::interval, n.status_since), '10 min');
 COMMENT ON VIEW unidesk_data.settles_held_foreign IS 'What is of another incarnation is stopped and removed after unidesk.foreign_keep by a node that is online.';
 
+CREATE VIEW unidesk_data.settles_drain AS
+	SELECT l.task_id AS task, l.attempt, n.name AS node,
+		CASE WHEN n.scheduling = 5 THEN 'its node is drained'
+			ELSE format('its node drains since %s, deadline %s, and it was not stopped', n.scheduling_since, coalesce(n.drain_deadline::text, 'none')) END AS detail
+	FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id
+	WHERE n.scheduling = 5 OR (n.scheduling = 4 AND l.want = 1 AND l.attempt_state <> 5
+		AND unidesk_data._long_ago(CASE l.attempt_state WHEN 1 THEN greatest(n.scheduling_since, l.placed_at) ELSE n.drain_deadline END, '0'))
+	UNION ALL
+	SELECT NULL, NULL, n.name, format('it drains since %s, and nothing is on it', n.scheduling_since)
+	FROM unidesk_data.node n
+	WHERE n.scheduling = 4 AND unidesk_data._long_ago(n.scheduling_since, '0')
+		AND NOT EXISTS (SELECT FROM unidesk_data.live l WHERE l.node_id = n.id) AND NOT EXISTS (SELECT FROM unidesk_data.held h WHERE h.node_id = n.id);
+COMMENT ON VIEW unidesk_data.settles_drain IS
+	'On a node that drains no assignment waits, and nothing runs on after the deadline without being asked to stop; with nothing on it, it is drained, and stays empty.';
 
 -- ---- partitions ----
 

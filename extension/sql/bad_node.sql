@@ -34,7 +34,7 @@ CREATE FUNCTION test.greets(body text) RETURNS text LANGUAGE sql AS $$ SELECT te
 CREATE FUNCTION test.facts(change jsonb) RETURNS text LANGUAGE sql AS $$ SELECT test.greets((jsonb_build_object('proto_min', 1, 'proto_max', 1, 'boot_id', 'm2', 'engine_id', 'm2', 'labels', '{}'::jsonb, 'attempts', '[]'::jsonb,
 	'resources', '{"cpus_milli": 1000, "memory": 1000000000, "gpus": []}'::jsonb) || change)::text) $$;
 SELECT left(b, 40) AS body, test.greets(b) FROM unnest(ARRAY['', '{', '[]', '7', 'null', '{}', '{"attempts": {}}', repeat('[', 33), repeat('[', 100000), '"' || repeat('x', 300000) || '"', '{"attempts": [], "boot_id": "\ud800"}']) b;
-SELECT left(c::text, 60) AS change, test.facts(c) FROM unnest(ARRAY['{"boot_id": null}', '{"engine_id": null}', '{"proto_min": 2}', '{"proto_max": 0}', '{"proto_min": "x"}', '{"proto_min": 2147483648}', '{"proto_max": 1e131071}', '{"attempts": null}', '{"attempts": [7]}',
+SELECT left(c::text, 60) AS change, test.facts(c) FROM unnest(ARRAY['{"boot_id": null}', '{"engine_id": null}', '{"proto_min": "x"}', '{"proto_min": 2147483648}', '{"proto_max": 1e131071}', '{"attempts": null}', '{"attempts": [7]}',
 	'{"labels": {"a b": 1}}', '{"labels": {"a": [1]}}', '{"resources": {"cpus_milli": "x"}}', '{"resources": {"memory": 1e400}}', '{"resources": {"gpus": [7]}}', '{"resources": {"gpus": [{"uuid": "a", "memory": "x"}]}}']::jsonb[]) c;
 SELECT test.facts(jsonb_build_object('resources', jsonb_build_object('gpus', (SELECT jsonb_agg(jsonb_build_object('uuid', i)) FROM generate_series(1, 64) i)))) AS gpus,
 	test.facts(jsonb_build_object('labels', (SELECT jsonb_object_agg(i, i) FROM generate_series(1, 65) i))) AS labels, test.facts(jsonb_build_object('extra', test.deep(33))) AS depth;
@@ -50,12 +50,28 @@ SELECT kind, type, value FROM test.node n, test.node o, LATERAL unidesk_bridge.r
 SELECT b.id, kind, value, convert_from(body, 'UTF8') FROM (VALUES (0), (2147483647)) b (id), test.node n, LATERAL unidesk_bridge.receive(b.id, ARRAY[1], ARRAY[n.id], ARRAY[sha256(convert_to(n.token, 'UTF8'))],
 	'{0}', '{1}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', ARRAY[convert_to('{"proto_min": 1, "proto_max": 1, "boot_id": "m2", "engine_id": "m2", "attempts": []}', 'UTF8')]) WHERE n.name = 'bad-two';
 SELECT test.state() = :'before' AS nothing_changed;
+-- Another version, whatever else it says: people see why it does not come, and are told once a minute.
+CREATE FUNCTION test.refused(OUT refused text, OUT events bigint) LANGUAGE sql AS $$ SELECT n.refused, (SELECT count(*) FROM unidesk.node_events e WHERE e.node = n.name AND e.what = 'refused') FROM unidesk.nodes n WHERE n.name = 'bad-two' $$;
+SELECT left(c::text, 60) AS change, test.facts(c), test.refused() FROM unnest(ARRAY['{"proto_min": 2}', '{"proto_max": 0}', '{"proto_min": 3, "proto_max": 4, "attempts": 7, "agent_version": "9\n\u202e"}', '{"proto_min": 3, "proto_max": 4, "attempts": 7, "agent_version": "9\n\u202e"}', '{"proto_min": 2147483648, "proto_max": 4}']::jsonb[]) c;
+SELECT unidesk._tick(:'now'::timestamptz + interval '61 s');
+SELECT test.facts('{"proto_min": 2, "proto_max": 2}'), test.facts('{"proto_min": 2, "proto_max": 2}'), test.refused();
+SELECT unidesk._tick(:'now');
+SELECT test.facts('{}') ~ '/129 ' AS taken, test.refused();
+SELECT test.facts('{"proto_min": 3, "proto_max": 3}'), test.refused();
+SELECT test.facts('{}') ~ '/129 ' AS taken, test.refused();
+SELECT test.state() AS before \gset
 -- GPUs with odd names, and more of one name than there is.
 SELECT left(test.facts('{"attempts": [{"incarnation": "0000000000000001", "task": 9223372036854775808, "attempt": 1}]}'), 60), left(test.facts('{"attempts": [{"incarnation": 7, "task": "x", "attempt": 1}]}'), 60);
 SELECT test.state() = :'before' AS nothing_changed;
 SELECT test.facts('{"resources": {"cpus_milli": 1000, "memory": 1000000000, "gpus": [{"uuid": "a"}, {"uuid": "a"}, {"uuid": null}, {"memory": 1}]}}'),
 	test.facts('{"resources": {"cpus_milli": 1000, "memory": 1000000000, "gpus": [{"uuid": "\u202e\n"}]}}');
 SELECT index, uuid FROM unidesk_data.gpu g JOIN unidesk_data.node n ON n.id = g.node_id WHERE n.name = 'bad-two' ORDER BY index;
+-- An inventory brings what the engine is now, and of that only what is short; nothing else gets in.
+CREATE FUNCTION test.engine() RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(' ', n.engine_version, n.facts ->> 'live_restore', n.facts ->> 'engine_id', d.engine_id, n.facts ->> 'hostname', n.facts ->> 'labels', n.facts -> 'attempts')
+	FROM unidesk.nodes n JOIN unidesk_data.node d ON d.id = n.id WHERE n.name = 'bad-two' $$;
+SELECT test.facts('{"engine_version": "20.10.24", "live_restore": false, "hostname": "h"}') ~ '/129 ' AS taken, test.engine();
+CREATE FUNCTION test.takes_inventory(engine text) RETURNS text LANGUAGE sql AS $$ SELECT test.answers('bad-two', 2, session => (SELECT session FROM unidesk.nodes WHERE name = 'bad-two'), body => format('{"attempts": []%s}', engine)) $$;
+SELECT left(e, 60) AS engine, test.takes_inventory(e), test.engine() FROM unnest(ARRAY['', ', "engine_version": "28.0", "live_restore": true, "hostname": "x", "labels": {"a": "b"}', ', "engine_id": "m3"', ', "engine_version": 7, "live_restore": null, "engine_id": null', ', "engine_version": "' || repeat('x', 300) || '", "live_restore": {"a": []}']) e;
 SELECT unidesk.cancel_task(:one) IS NOT NULL AS cancelled;
 BEGIN;
 UPDATE unidesk_data.node SET scheduling = 3 WHERE name ~ '^bad-';

@@ -10,7 +10,7 @@ CREATE FUNCTION test.at(seconds numeric) RETURNS timestamptz LANGUAGE sql AS $$ 
 CREATE TABLE test.agent (name text PRIMARY KEY, data_id text, seal text, engine text, boot text, up_s int);
 INSERT INTO test.agent VALUES ('a', repeat('a', 32), repeat('0', 16), 'e1', 'b1', NULL), ('b', repeat('b', 32), repeat('0', 16), 'e1', 'b1', NULL),
 	('c', repeat('c', 32), repeat('0', 16), 'e2', 'b2', NULL), ('old', NULL, NULL, 'e1', 'b1', NULL);
-CREATE FUNCTION test.inventory(tasks bigint[]) RETURNS jsonb LANGUAGE sql AS $$
+CREATE FUNCTION test.brought(tasks bigint[]) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT coalesce(jsonb_agg(jsonb_build_object('incarnation', (SELECT lpad(to_hex(value), 16, '0') FROM unidesk_data.incarnation), 'task', t, 'attempt', 1, 'state', 'running')), '[]') FROM unnest(tasks) t
 $$;
 -- An agent says hello and, when it is welcome, stores the seal; keep => false: that welcome never arrives.
@@ -20,7 +20,7 @@ DECLARE
 BEGIN
 	answer := '';
 	FOR reply IN SELECT m.* FROM test.agent a, test.send('iden', 1, body => jsonb_strip_nulls(jsonb_build_object('proto_min', 1, 'proto_max', 1, 'boot_id', a.boot, 'engine_id', a.engine,
-		'data_id', a.data_id, 'seal', a.seal, 'up_s', a.up_s, 'labels', '{"iden": "1"}'::jsonb, 'attempts', test.inventory(tasks), 'resources', '{"cpus_milli": 8000, "memory": 8589934592, "gpus": [{"uuid": "GPU-i"}]}'::jsonb))::text) m WHERE a.name = arrive.agent
+		'data_id', a.data_id, 'seal', a.seal, 'up_s', a.up_s, 'labels', '{"iden": "1"}'::jsonb, 'attempts', test.brought(tasks), 'resources', '{"cpus_milli": 8000, "memory": 8589934592, "gpus": [{"uuid": "GPU-i"}]}'::jsonb))::text) m WHERE a.name = arrive.agent
 	LOOP
 		answer := answer || CASE reply.kind WHEN 1 THEN 'session ' WHEN 2 THEN format('close(%s: %s) ', reply.reply_value, reply.reply_body) WHEN 3 THEN 'busy '
 			ELSE CASE reply.reply WHEN 129 THEN 'welcome ' WHEN 130 THEN 'full ' WHEN 131 THEN 'desired ' ELSE reply.reply::text || ' ' END END;
@@ -100,7 +100,7 @@ SELECT what, data FROM unidesk.node_events WHERE node = 'iden' AND what = 'repla
 SELECT test.report('iden', :task, 'failed', '{"exit_code":1,"log_end":0}'), test.log('iden', :task, 0, 'x');
 SELECT reply FROM test.send('iden', 2, value => 1000000, body => '{"attempts":[]}');
 -- A copy of their directories there is to be removed.
-SELECT reply, reply_state FROM test.send('iden', 2, value => 1000000, body => format('{"attempts":%s}', test.inventory(ARRAY[:task])));
+SELECT reply, reply_state FROM test.send('iden', 2, value => 1000000, body => format('{"attempts":%s}', test.brought(ARRAY[:task])));
 SELECT test.task(:task), test.task(:fails), test.task(:waits);
 SELECT gpus_used FROM unidesk.nodes WHERE name = 'iden';
 SELECT code, detail FROM unidesk.check_invariants();
@@ -194,7 +194,7 @@ SELECT unidesk._tick(test.at(1701));
 SELECT test.report('iden', :named, 'running');
 SELECT unidesk.rename_node('iden', 'renamed');
 SELECT test.beat();
-SELECT reply, reply_state FROM test.send('iden', 2, value => 1000000, body => format('{"attempts":%s}', test.inventory(ARRAY[:named])));
+SELECT reply, reply_state FROM test.send('iden', 2, value => 1000000, body => format('{"attempts":%s}', test.brought(ARRAY[:named])));
 SELECT unidesk._tick(test.at(1702));
 SELECT state, attempt_state, node FROM unidesk.tasks WHERE id = :named;
 SELECT test.arrive('old', ARRAY[:named]);

@@ -18,7 +18,7 @@ CREATE TABLE test.task (name text, id bigint);
 CREATE FUNCTION test.id(task_name text) RETURNS bigint LANGUAGE sql AS $$ SELECT t.id FROM test.task t WHERE t.name = task_name $$;
 SELECT test.scheduling('', 3::smallint);
 SELECT test.forget_unended();
-SELECT unidesk._tick('2030-01-01 01:30:00+00');
+SELECT unidesk._tick('2030-01-01 05:30:00+00');
 SELECT * FROM unidesk.check_invariants();
 
 -- One node that stays, one that falls silent, and a task in each state.
@@ -27,7 +27,7 @@ DO $$ BEGIN
 	FOR minute IN 1..15 LOOP
 		PERFORM test.send('stays', 3);
 		COMMIT;
-		PERFORM unidesk._tick('2030-01-01 01:30:00+00'::timestamptz + minute * interval '1 min');
+		PERFORM unidesk._tick('2030-01-01 05:30:00+00'::timestamptz + minute * interval '1 min');
 	END LOOP;
 END $$;
 INSERT INTO test.task SELECT 'waiting', test.submit(labels => '{"site": "nowhere"}');
@@ -36,7 +36,7 @@ INSERT INTO test.task SELECT 'again', test.submit(gpus => 1, max_retries => 1);
 INSERT INTO test.task SELECT 'runs', test.submit(gpus => 1);
 INSERT INTO test.task SELECT 'prepares', test.submit();
 INSERT INTO test.task SELECT 'stops', test.submit();
-SELECT unidesk._tick('2030-01-01 01:45:01+00');
+SELECT unidesk._tick('2030-01-01 05:45:01+00');
 SELECT test.report('stays', test.id('done'), 'running'), test.report('stays', test.id('again'), 'running'), test.report('stays', test.id('runs'), 'running'),
 	test.report('stays', test.id('prepares'), 'preparing'), test.report('stays', test.id('stops'), 'running');
 SELECT test.log('stays', test.id('done'), 0, 'one '), test.log('stays', test.id('done'), 4, 'two '), test.log('stays', test.id('done'), 8, 'three');
@@ -46,17 +46,17 @@ SELECT test.scheduling('^stays$', 3::smallint);
 SELECT test.hello('goes', cpus => 8);
 INSERT INTO test.task SELECT 'unknown', test.submit();
 INSERT INTO test.task SELECT 'lost', test.submit(lease => '0');
-SELECT unidesk._tick('2030-01-01 01:45:02+00');
+SELECT unidesk._tick('2030-01-01 05:45:02+00');
 SELECT test.report('goes', test.id('unknown'), 'running'), test.report('goes', test.id('lost'), 'running');
 SELECT reply FROM test.send('stays', 3);
-SELECT unidesk._tick('2030-01-01 01:46:30+00');
+SELECT unidesk._tick('2030-01-01 05:46:30+00');
 SELECT reply FROM test.send('stays', 3);
-SELECT unidesk._tick('2030-01-01 01:47:50+00');
+SELECT unidesk._tick('2030-01-01 05:47:50+00');
 SELECT reply FROM test.send('stays', 3);
 SELECT test.scheduling('^stays$', 1::smallint);
-SELECT unidesk._tick('2030-01-01 01:47:51+00');
+SELECT unidesk._tick('2030-01-01 05:47:51+00');
 SELECT test.scheduling('^stays$', 3::smallint);
-SELECT unidesk._tick('2030-01-01 01:47:52+00');
+SELECT unidesk._tick('2030-01-01 05:47:52+00');
 SELECT t.name, s.state, s.attempt_state, s.attempts, s.node FROM test.task t JOIN unidesk.tasks s ON s.id = t.id ORDER BY t.id;
 SELECT attempt, state FROM unidesk.attempts WHERE task = test.id('lost') ORDER BY attempt;
 SELECT * FROM unidesk.check_invariants();
@@ -68,7 +68,7 @@ SELECT test.broken($$ UPDATE unidesk_data.node SET session = session + 1000000 W
 SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task)) > 0 AS restored;
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = (SELECT order_no FROM unidesk_data.live WHERE task_id = test.id('prepares')) WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = (SELECT session FROM unidesk_data.node WHERE name = 'goes') WHERE name = 'stays' $$);
-SELECT test.broken($$ INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat) VALUES ('test', 2, now(), '2030-01-01 01:46:40+00') $$);
+SELECT test.broken($$ INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat) VALUES ('test', 2, now(), '2030-01-01 05:46:40+00') $$);
 -- Live tasks.
 SELECT test.broken($$ UPDATE unidesk_data.live SET owner_id = 0 WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET state = 7, reason = 400, ended_at = now() WHERE id = test.id('waiting') $$);
@@ -89,12 +89,12 @@ SELECT test.broken($$ DELETE FROM unidesk_data.gpu WHERE holder_task = test.id('
 SELECT test.broken($$ UPDATE unidesk_data.gpu SET holder_attempt = 7 WHERE holder_task = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.held SET attempt = 7 WHERE task_id = test.id('lost') $$);
 SELECT test.broken($$ INSERT INTO unidesk_data.held SELECT incarnation, task_id, attempt, node_id, 0, 0, 0, 0, 301, placed_at FROM unidesk_data.live WHERE task_id = test.id('prepares') $$);
-SELECT test.broken($$ INSERT INTO unidesk_data.held SELECT incarnation, task_id, attempt, node_id, 0, 0, 0, 0, 301, '2030-01-01 01:00:00+00' FROM unidesk_data.attempt WHERE task_id = test.id('again') $$);
+SELECT test.broken($$ INSERT INTO unidesk_data.held SELECT incarnation, task_id, attempt, node_id, 0, 0, 0, 0, 301, '2030-01-01 05:00:00+00' FROM unidesk_data.attempt WHERE task_id = test.id('again') $$);
 -- What time should have brought about.
 SELECT test.broken($$ UPDATE unidesk_data.bridge SET ended_at = last_beat WHERE id = (SELECT id FROM test.bridge) $$);
 SELECT test.broken($$ UPDATE unidesk_data.node n SET status = 2, status_since = e.at FROM unidesk_data.node_event e WHERE n.name = 'goes' AND e.node_id = n.id AND e.what = 'online' $$);
-SELECT test.broken($$ INSERT INTO unidesk_data.node_event SELECT '2030-01-01 01:40:00+00', id, 'offline', 0, 0 FROM unidesk_data.node WHERE name = 'stays';
-	UPDATE unidesk_data.node SET status = 3, status_since = '2030-01-01 01:40:00+00' WHERE name = 'stays' $$);
+SELECT test.broken($$ INSERT INTO unidesk_data.node_event SELECT '2030-01-01 05:40:00+00', id, 'offline', 0, 0 FROM unidesk_data.node WHERE name = 'stays';
+	UPDATE unidesk_data.node SET status = 3, status_since = '2030-01-01 05:40:00+00' WHERE name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET lease_s = 10 WHERE task_id = test.id('unknown') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid(), left_at = placed_at - interval '1 day' WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid() WHERE task_id = test.id('runs') $$);
@@ -108,6 +108,9 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET placed_at = placed_at - inter
 SELECT test.broken($$ INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory, gpus, gpu_mask, reason, since)
 	SELECT 1, 1, 1, n.id, 0, 0, 0, 0, 405, unidesk._now() - interval '2 days' FROM unidesk_data.node n WHERE n.name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET queue_s = 10 WHERE task_id = test.id('waiting') $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, drain_deadline = '2030-01-01 05:40:00+00', scheduling_since = '2030-01-01 05:40:00+00' WHERE name = 'stays' $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 5 WHERE name = 'stays' $$);
+SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, scheduling_since = '2030-01-01 05:40:00+00' WHERE name = 'n1' $$);
 -- Partitions.
 SELECT unidesk._tidy();
 SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT '2030-01-01', id, 1, 13, 0, project_id, '2029-12-01', '{}', '' FROM unidesk_data.task WHERE id = test.id('done') $$);

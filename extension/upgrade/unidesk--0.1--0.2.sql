@@ -54,8 +54,6 @@ COMMENT ON FUNCTION unidesk._shown(text) IS 'What somebody gave as a name, for a
 
 ALTER TABLE unidesk_data.node ADD COLUMN data_id uuid, ADD COLUMN seal bigint, ADD COLUMN seal_before bigint,
 	ADD COLUMN seal_incarnation bigint, ADD COLUMN accepts_until timestamptz;
-COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, scheduling, and the current session. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
 ALTER TABLE unidesk_data.live ADD COLUMN left_on uuid, ADD COLUMN left_at timestamptz;
 COMMENT ON TABLE unidesk_data.live IS
 	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT. left_on: the machine that has the attempt, where another one took the node over (identity.c); left_at: the last contact with it.';
@@ -336,6 +334,14 @@ CREATE OR REPLACE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS voi
 	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_bridge_deregister';
 
+-- Nodes are taken out of service by people, with a reason.
+
+ALTER TABLE unidesk_data.node ADD COLUMN scheduling_since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	ADD COLUMN scheduling_by integer REFERENCES unidesk_data.account,
+	ADD COLUMN scheduling_reason text, ADD COLUMN drain_deadline timestamptz, ADD COLUMN refused text;
+COMMENT ON TABLE unidesk_data.node IS
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
+
 -- Rights that 0.1 gave and nobody needs.
 
 REVOKE USAGE ON SCHEMA unidesk FROM PUBLIC;
@@ -366,10 +372,12 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 		string_to_array(nullif(n.labels, ''), E'\n') AS labels,
 		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
 		n.facts ->> 'os' AS os, n.facts, n.created_at,
+		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline, n.refused,
 		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed
 	FROM unidesk_data.node n
 	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
 	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
+	LEFT JOIN unidesk_data.account a ON a.id = n.scheduling_by
 	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL;
 COMMENT ON VIEW unidesk.nodes IS
-	'Nodes: status (registered, online, offline, invalid, retired), whether they take work, last contact, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';

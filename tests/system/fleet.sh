@@ -4,8 +4,8 @@
 #	  Two bridges, three agents, two engines.  Two of the agents and the second
 #	  engine are on a machine of their own as far as the network goes: it can
 #	  dial out, and nothing can dial in.  Work spreads, any bridge serves any
-#	  node, bridges are replaced one by one, and a machine that is lost loses
-#	  its tasks to the other.
+#	  node, bridges are replaced one by one, nodes are drained under load, and a
+#	  machine that is lost loses its tasks to the other.
 #
 # Needs root.  Logs: build/fleet.
 set -uo pipefail
@@ -140,6 +140,51 @@ cancelled=$(submit 'exec sleep 600' "$(on c)")
 within 60 has_attempt_state "$cancelled" running
 sql_user -c "SELECT unidesk.cancel_task($cancelled)" >/dev/null
 check 'a cancel reaches the second machine' ends_in "$cancelled" cancelled 20
+
+# ---- out of service --------------------------------------------------------
+
+list() { local IFS=,; echo "'{$*}'"; }
+running_on() { is t "SELECT count(*) >= $2 FROM unidesk.tasks WHERE node = '$1' AND attempt_state = 'running' AND id = ANY($(list "${tasks[@]}"))"; }
+scheduling_is() { is "$2" "SELECT scheduling FROM unidesk.nodes WHERE name = '$1'"; }
+
+# More than the fleet runs at a time: b is emptied at once, c when its tasks end.
+tasks=()
+for _ in $(seq 24); do
+	tasks+=("$(task_cpus=0.5 submit 'sleep 5; echo done $UNIDESK_TASK_ID' "grace => '1 s', max_retries => 0")")
+done
+within 60 running_on b 2
+within 60 running_on c 2
+sql "SELECT unidesk.drain_node('c', '1 hour', 'no hurry')" >/dev/null
+sql "SELECT unidesk.drain_node('b', '0', 'the disk dies')" >/dev/null
+check 'a node that is drained at once is empty soon' within 15 scheduling_is b drained
+check 'one whose tasks may end is empty when they have' within 15 scheduling_is c drained
+check 'what was on them ended there or elsewhere' succeeded "${tasks[@]}"
+check 'none was lost, none succeeded twice' is '24|24' \
+	"SELECT count(*), count(DISTINCT task) FROM unidesk.attempts WHERE state = 'succeeded' AND task = ANY($(list "${tasks[@]}"))"
+check 'each said so' is 24 \
+	"SELECT count(*) FROM unidesk.tasks WHERE id = ANY($(list "${tasks[@]}")) AND unidesk.task_log_text(id) ~ ('done ' || id || E'\\n\$')"
+check 'those that were stopped were stopped for that' is 'b|preempted|ctl.drained' \
+	"SELECT DISTINCT node, state, reason FROM unidesk.attempts WHERE state <> 'succeeded' AND task = ANY($(list "${tasks[@]}"))"
+check 'the invariants hold while nodes are drained' invariants_hold
+check 'a drained agent ends' ends "${agent_of[b]}" 15
+fleet_agent b two
+within 20 all_online
+task=$(submit true "$(on b)")
+check 'and comes back drained' scheduling_is b drained
+check 'without getting a task' is queued "SELECT state FROM unidesk.tasks WHERE id = $task"
+sql "SELECT unidesk.open_node('b'), unidesk.open_node('c')" >/dev/null
+check 'until it is opened' ends_in "$task" succeeded
+
+# What the engine is follows it, while agents stay connected.
+fact() { sql "SELECT string_agg(DISTINCT facts ->> '$1', ' ') FROM unidesk.nodes WHERE name IN ('b', 'c')"; }
+fact_is() { same "$2" "$(fact "$1")"; }
+sessions=$(sql "SELECT string_agg(session::text, ' ' ORDER BY name) FROM unidesk.nodes WHERE name IN ('b', 'c')")
+check 'live-restore is off on the second machine' fact_is live_restore false
+machine_engine_down
+check 'its engine is started with live-restore' machine_engine_up --live-restore
+check 'its nodes say so' within 90 fact_is live_restore true
+check 'and the version that it has' fact_is engine_version "$(machine_docker version -f '{{.Server.Version}}')"
+check 'in the sessions that they had' is "$sessions" "SELECT string_agg(session::text, ' ' ORDER BY name) FROM unidesk.nodes WHERE name IN ('b', 'c')"
 
 # ---- a machine is lost -----------------------------------------------------
 

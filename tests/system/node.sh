@@ -147,6 +147,9 @@ if [ "$failed" -ne 0 ]; then
 	tail -n 20 "$out/bridge.log" "$out/agent.log"
 	exit 1
 fi
+check 'what people see are the versions that run there' is \
+	"$(build/release/agent/unidesk-agent --version | cut -d' ' -f2)|$(docker version -f '{{.Server.Version}}')|$(docker info -f '{{.LiveRestoreEnabled}}')" \
+	"SELECT agent_version, engine_version, facts ->> 'live_restore' FROM unidesk.nodes WHERE name = 'here'"
 
 declare -a env_of image
 for i in 1 2 3 4; do

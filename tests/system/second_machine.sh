@@ -48,6 +48,8 @@ machine_network_up()
 
 machine_docker() { DOCKER_HOST=unix://$machine_socket docker "$@"; }
 
+# machine_engine_up [OPTION...]: options for dockerd.
+# shellcheck disable=SC2120 # callers are in other files
 machine_engine_up()
 {
 	rm -f "$machine_dir/engine.pid"
@@ -57,10 +59,13 @@ machine_engine_up()
 	$on_machine unshare --mount --propagation private \
 		bash -c 'mount --bind "$0" /etc/docker && exec "$@"' "$machine_dir/etc" \
 		dockerd --host "unix://$machine_socket" --data-root "$machine_dir/data" --exec-root "$machine_dir/exec" \
-		--pidfile "$machine_dir/engine.pid" >>"$machine_dir/engine.log" 2>&1 9>&- &
+		--pidfile "$machine_dir/engine.pid" "$@" >>"$machine_dir/engine.log" 2>&1 9>&- &
 	machine_pid=$!
 	within 60 machine_docker version || { tail -n 15 "$machine_dir/engine.log"; return 1; }
 }
+
+# The engine alone ends, in order.
+machine_engine_down() { kill "$machine_pid" && { wait "$machine_pid" 2>/dev/null; machine_pid=; true; }; }
 
 machine_up()
 {

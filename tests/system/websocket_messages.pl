@@ -154,8 +154,8 @@ case 'another machine with the same token is 4409', sub {
 # ---- header and envelopes --------------------------------------------------
 
 my %malformed = (
-	'a header of another version' => sub { $_[0]->protocol_frame([message(BEAT)], version => 2) },
-	'a header of version 0' => sub { $_[0]->protocol_frame([message(BEAT)], version => 0) },
+	'half a frame of another version' => sub { substr($_[0]->protocol_frame([message(BEAT)], version => 2), 0, 50) },
+	'a frame of another version that has another length' => sub { $_[0]->protocol_frame([message(BEAT)], version => 2, bytes => 57) },
 	'no messages' => sub { $_[0]->protocol_frame([]) },
 	'no messages but bytes' => sub { $_[0]->protocol_frame([message(BEAT)], count => 0) },
 	'fewer messages than counted' => sub { $_[0]->protocol_frame([message(BEAT)], count => 2) },
@@ -335,8 +335,35 @@ my @hellos = (
 	with('"labels":{}', '"labels":{"k":{}}'), with('"labels":{}', '"labels":{"a b":"c"}'), with('"labels":{}', '"labels":{"a":"' . 'x' x 200 . '"}'),
 	'[' x 200_000, '{"a":' x 40_000, with('"labels":{}', '"x":"' . 'y' x (256 * 1024 - 400) . '","labels":{"k":{}}'),
 );
-case 'a hello of another version is 4004', sub {
-	wanted(hello_gets(with('"proto_min":1', '"proto_min":2')), 4004) // wanted(hello_gets(with('"proto_max":1', '"proto_max":0')), 4004);
+# What people see of this case's node, and how often they were told.
+sub refused
+{
+	return sql("SELECT concat_ws('|', n.refused, (SELECT count(*) FROM unidesk.node_events e WHERE e.node = n.name AND e.what = 'refused'))
+		FROM unidesk_data.node n WHERE n.token_hash = sha256(convert_to('" . evil_token . "', 'UTF8'))");
+}
+sub speaks { return "its agent ($_[0]) speaks versions $_[1] to $_[2] of the protocol, this server 1: update the older one|1"; }
+case 'a hello of another version is 4004, and people see it', sub {
+	wanted(hello_gets(with('"proto_min":1', '"agent_version":"9.0\u001b","proto_min":2') =~ s/"proto_max":1/"proto_max":3/r), 4004)
+		// wanted(refused(), speaks('9.0?', 2, 3))
+		// wanted(hello_gets('{"proto_min":0,"proto_max":0}'), 4004)
+		// wanted(refused(), speaks('of unknown version', 0, 0))
+		// wanted(hello_gets($fine), 'welcome') // wanted(refused(), '1');
+};
+case 'a first frame of another version is 4004, and people see it', sub {
+	for my $payload ([message(HELLO, body => CANARY)], [message(77), message(BEAT)], []) {
+		my ($client, $status) = AgentClient->upgraded(token => evil_token);
+		$client->send_frame($client->protocol_frame($payload, version => 7, session => 5));
+		my $wrong = wanted($client->closing, 4004) // wanted(refused(), speaks('of unknown version', 7, 7));
+		return $wrong if defined $wrong;
+	}
+	return wanted(hello_gets($fine), 'welcome') // wanted(refused(), '1');
+};
+case 'a later frame of another version is 4004', sub {
+	for my $version (0, 2, 255) {
+		my $wrong = wanted(ends_after(sub { $_[0]->protocol_frame([message(BEAT)], version => $version) }), 4004);
+		return $wrong if defined $wrong;
+	}
+	return undef;
 };
 while (my @some = splice(@hellos, 0, 20)) {
 	case "a hello that cannot be understood is 4009, and the open session stays (${\ scalar @hellos} to go)", sub {

@@ -74,7 +74,7 @@ sub rows
 			(SELECT string_agg(c::text, ',' ORDER BY c.task_id, c."offset") FROM unidesk_data.log_chunk c),
 			(SELECT string_agg(u::text, ',' ORDER BY u.node_id) FROM unidesk_data.node_use u),
 			(SELECT string_agg(g::text, ',' ORDER BY g.node_id, g.index) FROM unidesk_data.gpu g),
-			(SELECT string_agg((to_jsonb(n) - CASE WHEN name LIKE 'evil%' THEN ARRAY['session', 'bridge_id', 'reconciled'] ELSE '{}' END)::text, ',' ORDER BY n.id)
+			(SELECT string_agg((to_jsonb(n) - CASE WHEN name LIKE 'evil%' THEN ARRAY['session', 'bridge_id', 'reconciled', 'refused'] ELSE '{}' END)::text, ',' ORDER BY n.id)
 				FROM unidesk_data.node n)))});
 }
 
