@@ -79,10 +79,11 @@ write_events(const UnideskDoor *door)
 	COLUMN(&c, INT2OID, Int16GetDatum(e[i].actor.kind), false);
 	COLUMN(&c, INT4OID, Int32GetDatum(e[i].actor.id), false);
 	COLUMN(&c, BYTEAOID, steps_datum(&e[i]), e[i].step_count < 2);
+	COLUMN(&c, TEXTOID, CStringGetTextDatum(e[i].data), e[i].data == NULL);
 	unidesk_execute(&plan,
 					"INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state,"
-					" reason, actor_kind, actor_id, steps)"
-					" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", &c.args);
+					" reason, actor_kind, actor_id, steps, data)"
+					" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
 }
 
 /* Rows of live that stay there. */

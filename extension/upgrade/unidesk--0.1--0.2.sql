@@ -330,3 +330,7 @@ CREATE OR REPLACE FUNCTION unidesk_bridge.deregister(bridge integer) RETURNS voi
 
 REVOKE USAGE ON SCHEMA unidesk FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION unidesk._check_name(text, text) FROM unidesk_user;
+
+-- Retries say when they come.
+
+COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report. data: the node of a placement; of an attempt after which the task is queued again, JSON with the time before which it is not placed (not_before) and the failures so far.';
