@@ -177,19 +177,20 @@ backoff_us(int failures, int asked_s)
 }
 
 /*
- * Whether the next attempt had better run elsewhere.  A node that was lost by
- * silence gets nothing until it is back, and is then as good as any; one that
- * loses containers is not.
+ * Whether the next attempt had better run elsewhere.  A node that was silent
+ * gets nothing until it is back, and is then as good as any; so is one that
+ * after a restore or a restart has not what the rows say.  One that saw a
+ * container vanish while it watched is not.
  */
 static bool
-is_fault_of_node(int attempt_state, int reason)
+is_fault_of_node(int attempt_state, const UnideskReport *report)
 {
-	return attempt_state != UD_ATTEMPT_LOST || reason == UD_REASON_NODE_CONTAINER_GONE;
+	return attempt_state != UD_ATTEMPT_LOST || (report != NULL && report->reason == UD_REASON_NODE_CONTAINER_GONE);
 }
 
 /* What becomes of the task: a terminal state, or queued. */
 static int
-task_after(UnideskLive *live, int attempt_state, int reason, int asked_s, Sequel *sequel)
+task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport *report, Sequel *sequel)
 {
 	switch (attempt_state)
 	{
@@ -222,8 +223,8 @@ task_after(UnideskLive *live, int attempt_state, int reason, int asked_s, Sequel
 		sequel->given_up = live->infra_failures >= unidesk_infra_retries;
 		if (sequel->given_up)
 			return UNIDESK_TASK_FAILED;
-		sequel->wait_us = backoff_us(++live->infra_failures, asked_s);
-		sequel->excluded_node = is_fault_of_node(attempt_state, reason) ? live->node_id : 0;
+		sequel->wait_us = backoff_us(++live->infra_failures, report != NULL ? report->retry_after_s : 0);
+		sequel->excluded_node = is_fault_of_node(attempt_state, report) ? live->node_id : 0;
 	}
 	return UNIDESK_TASK_QUEUED;
 }
@@ -273,7 +274,7 @@ report_given_up(const UnideskLive *live, const UnideskReport *report)
 		unidesk_report_init(copy);
 	copy->message = psprintf("gave up: %d attempt%s ended for reasons of infrastructure, and unidesk.infra_retries allows %d retr%s%s%s",
 							 attempts, attempts == 1 ? "" : "s", unidesk_infra_retries, unidesk_infra_retries == 1 ? "y" : "ies",
-							 copy->message != NULL ? "\n" : "", copy->message != NULL ? copy->message : "");
+							 copy->message != NULL ? "; the last: " : "", copy->message != NULL ? copy->message : "");
 	return copy;
 }
 
@@ -283,7 +284,7 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 {
 	int			reason = ending_reason(live, to, report);
 	Sequel		sequel = {0};
-	int			task_state = task_after(live, to, reason, report != NULL ? report->retry_after_s : 0, &sequel);
+	int			task_state = task_after(live, to, reason, report, &sequel);
 	DoorEvent  *event;
 
 	/* In finishing its container is gone and its allocation with it. */
