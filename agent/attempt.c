@@ -270,6 +270,7 @@ attempt_end_unstarted(Attempt *attempt, const UdError *err)
 	{
 		attempt->outcome.state = UD_ATTEMPT_FAILED;
 		attempt->outcome.reason = err->reason ? err->reason : UD_REASON_NODE_AGENT_ERROR;
+		attempt->outcome.retry_after_s = err->retry_after_s;
 		if (attempt->outcome.message[0] == '\0')
 			snprintf(attempt->outcome.message, sizeof(attempt->outcome.message), "%s", err->message);
 	}

@@ -84,7 +84,8 @@ extern int	docker_image_import_empty(Docker *docker, const char *name, const cha
  * Build an image with the classic builder from a tar that is read from
  * context_fd until its end.  output receives the build's text (last 16 KiB
  * kept); image_id is filled on success.  labels is a NULL-terminated array of
- * "key=value".  Cancellable.  Errors: prep.build_failed,
+ * "key=value".  Cancellable.  Errors: prep.build_failed, prep.pull_failed,
+ * prep.credential, prep.repo_throttled (of the registry),
  * prep.dockerfile_not_found, node.engine_error.
  */
 typedef struct DockerBuild

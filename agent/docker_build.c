@@ -25,6 +25,7 @@ typedef struct BuildReader
 	UdBuf	   *output;			/* borrowed */
 	UdBuf		line;			/* bytes without their newline yet */
 	bool		line_too_long;	/* dropping until the next newline */
+	bool		is_from;		/* the step takes the image that a FROM names */
 	bool		cached;			/* the step's image was there before */
 	char		image_id[80];
 	char		error[400];		/* "" as long as there is none */
@@ -59,6 +60,15 @@ take_id(const char *text, char id[80])
 	return true;
 }
 
+static void
+note_step(BuildReader *reader, const char *text)
+{
+	const char *instruction = strstr(text, " : ");
+
+	reader->is_from = instruction != NULL && strncasecmp(instruction + 3, "FROM", 4) == 0;
+	reader->cached = reader->is_from;
+}
+
 /*
  * What a step made.  The image a FROM names is not the build's, nor is one
  * that the engine says it had.
@@ -68,13 +78,7 @@ note_made(BuildReader *reader, const char *text)
 {
 	char		id[80];
 
-	if (strncmp(text, "Step ", 5) == 0)
-	{
-		const char *instruction = strstr(text, " : ");
-
-		reader->cached = instruction != NULL && strncasecmp(instruction + 3, "FROM", 4) == 0;
-	}
-	else if (strncmp(text, " ---> Using cache", 17) == 0)
+	if (strncmp(text, " ---> Using cache", 17) == 0)
 		reader->cached = true;
 	else if (strncmp(text, " ---> Running in ", 17) == 0)
 	{
@@ -97,7 +101,9 @@ read_line(BuildReader *reader)
 		return;
 	if (json_get_text(object, "stream", LINE_BYTES_MAX, &text, &ignored) > 0)
 	{
-		if (reader->build->on_made != NULL)
+		if (strncmp(text, "Step ", 5) == 0)
+			note_step(reader, text);
+		else if (reader->build->on_made != NULL)
 			note_made(reader, text);
 		keep_output(reader, text, strlen(text));
 	}
@@ -186,18 +192,29 @@ judge_refusal(const DockerCall *call, UdError *err)
 	return err->code;
 }
 
+/* By the step, or by how the engine begins the error of a COPY --from. */
+static bool
+is_pull_error(const BuildReader *reader)
+{
+	return reader->is_from || strncmp(reader->error, "invalid from flag value ", 24) == 0;
+}
+
 /* The error of a build that began. */
 static int
 judge_failure(const BuildReader *reader, UdError *err)
 {
+	bool		is_command = strncmp(reader->error, "The command", 11) == 0;
 	int			reason = UD_REASON_PREP_BUILD_FAILED;
+	int			pull_reason = !is_command && is_pull_error(reader) ? docker_pull_reason(reader->error) : UD_REASON_NONE;
 
 	if (is_missing_dockerfile(reader->error))
 		reason = UD_REASON_PREP_DOCKERFILE_NOT_FOUND;
 	/* Of the engine itself; a failing step quotes its command instead. */
-	else if (strstr(reader->error, "no space left on device") != NULL
-			 && strncmp(reader->error, "The command", 11) != 0)
+	else if (strstr(reader->error, "no space left on device") != NULL && !is_command)
 		reason = UD_REASON_NODE_DISK_FULL;
+	else if (pull_reason != UD_REASON_NONE)
+		return ud_error(err, ud_reason_is_retryable(pull_reason) ? UD_EIO : UD_EINVAL, pull_reason,
+						"could not pull an image to build upon: %s", reader->error);
 	return ud_error(err, UD_EINVAL, reason, "the build failed: %s", reader->error);
 }
 

@@ -86,6 +86,12 @@ extern char **docker_pairs_of(struct json_object *map);
 /* A JSON array of texts; NULL for NULL. */
 extern struct json_object *docker_array_of(const char *const *texts);
 
+/*
+ * The reason why pulling an image to build upon failed with this error: its
+ * registry's limit, a missing credential, the network; NONE for all else.
+ */
+extern int	docker_pull_reason(const char *error);
+
 /* A required text of at most size - 1 bytes. */
 extern int	docker_copy_text(struct json_object *object, const char *key, char *out, size_t size, UdError *err) UD_MUSTCHECK;
 

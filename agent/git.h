@@ -50,6 +50,7 @@ extern int	git_mirror_name(const char *trust, const char *url, char name[GIT_MIR
  * mirror is filled with the path of the bare repository.  A fetch that fails
  * leaves nothing of its own behind.
  * Errors (err->reason): prep.repo_refused (scheme, host, userinfo, redirect),
+ * prep.credential (a password is asked for, or access refused),
  * prep.repo_unreachable, prep.commit_not_found, prep.repo_throttled,
  * prep.timeout, prep.fetch_failed.
  */

@@ -35,6 +35,7 @@
 #define ARGUMENTS_MAX 16
 #define POLL_MS 100
 #define PROGRESS_EVERY_MS 200
+#define RETRY_AFTER_MAX_S 86400
 /* Between the end of its status lines and its end. */
 #define EXIT_WAIT_MS 5000
 /* Descriptors are made above those that the child's are moved to. */
@@ -293,6 +294,7 @@ typedef struct WaitState
 	UdBuf		lines;
 	int64_t		progress_at_ms;
 	bool		has_verdict;
+	int			retry_after_s;
 	int			rc;
 	char	   *verdict;
 	UdError    *err;
@@ -320,6 +322,17 @@ take_error(char *text, UdError *err)
 	return ud_error(err, code, reason, "%.400s", message != NULL ? message : "");
 }
 
+/* Seconds within what anybody waits; 0 for what is no number. */
+static int
+take_retry_after(const char *text)
+{
+	long long	wait_s = strtoll(text, NULL, 10);
+
+	if (wait_s <= 0)
+		return 0;
+	return wait_s < RETRY_AFTER_MAX_S ? (int) wait_s : RETRY_AFTER_MAX_S;
+}
+
 static void
 take_line(WaitState *state, char *line)
 {
@@ -337,6 +350,8 @@ take_line(WaitState *state, char *line)
 		}
 		return;
 	}
+	if (strncmp(line, "retry_after ", 12) == 0)
+		state->retry_after_s = take_retry_after(line + 12);
 	state->has_verdict = strncmp(line, "ok ", 3) == 0 || strncmp(line, "error ", 6) == 0;
 	if (strncmp(line, "ok ", 3) == 0)
 	{
@@ -344,7 +359,10 @@ take_line(WaitState *state, char *line)
 		snprintf(state->verdict, GIT_VERDICT_MAX, "%s", line + 3);
 	}
 	else if (strncmp(line, "error ", 6) == 0)
+	{
 		state->rc = take_error(line + 6, state->err);
+		state->err->retry_after_s = state->retry_after_s;
+	}
 }
 
 static void

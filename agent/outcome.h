@@ -43,6 +43,7 @@ typedef struct Outcome
 	int			exit_code;		/* 128 + n when killed by signal n */
 	int			signal;			/* 0: none */
 	bool		oom;
+	int			retry_after_s;	/* wait that a server asked for, 0: none */
 	char		message[4001];	/* for people */
 } Outcome;
 

@@ -45,6 +45,8 @@ report_set_outcome(struct json_object *object, const Attempt *attempt)
 		json_set_bool(object, "oom", true);
 	if (outcome->reason != UD_REASON_NONE)
 		json_set_text(object, "reason", ud_reason_text(outcome->reason));
+	if (outcome->retry_after_s > 0)
+		json_set_int(object, "retry_after_s", outcome->retry_after_s);
 	if (outcome->message[0] != '\0')
 		report_set_text(object, "message", outcome->message, 4000);
 	if (attempt->ran)

@@ -16,6 +16,7 @@ ud_error(UdError *err, int code, int reason, const char *fmt,...)
 		return code;
 	err->code = code;
 	err->reason = reason;
+	err->retry_after_s = 0;
 	va_start(args, fmt);
 	vsnprintf(err->message, sizeof(err->message), fmt, args);
 	va_end(args);

@@ -24,6 +24,7 @@ typedef struct UdError
 {
 	int			code;			/* UD_E* */
 	int			reason;			/* UdReason of common/reasons.h, or 0 */
+	int			retry_after_s;	/* wait that the other side asked for, or 0 */
 	char		message[512];
 } UdError;
 

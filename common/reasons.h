@@ -34,6 +34,8 @@
 	X(PREP_CREATE_FAILED, 209, "prep.create_failed", 0, 1) \
 	X(PREP_FETCH_FAILED, 210, "prep.fetch_failed", 1, 0) \
 	X(PREP_IMAGE_GONE, 211, "prep.image_gone", 1, 0) \
+	X(PREP_CREDENTIAL, 212, "prep.credential", 0, 1) \
+	X(PREP_PULL_FAILED, 213, "prep.pull_failed", 1, 0) \
 	X(NODE_OFFLINE, 300, "node.offline", 1, 0) \
 	X(NODE_LEASE_OVER, 301, "node.lease_over", 1, 0) \
 	X(NODE_CONTAINER_GONE, 302, "node.container_gone", 1, 0) \

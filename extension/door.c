@@ -22,11 +22,14 @@
  */
 #include "unidesk.h"
 
+#include "common/pg_prng.h"
+
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "door_write.h"
 
-#define BACKOFF_DOUBLINGS_MAX 6
+/* More than any setting of the longest wait allows. */
+#define BACKOFF_DOUBLINGS_MAX 20
 
 UnideskDoor *
 unidesk_door_open(void)
@@ -96,8 +99,8 @@ add_event(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_stat
 	return event;
 }
 
-/* Tell what happened; the row follows. */
-static void
+/* Tell what happened; the row follows.  The event may be added to. */
+static DoorEvent *
 tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, int reason,
 	 UnideskActor actor, const int16 *path, int path_length)
 {
@@ -107,6 +110,7 @@ tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, in
 	if (path_length > 0)
 		memcpy(event->steps, path, sizeof(int16) * path_length);
 	touch(door, live);
+	return event;
 }
 
 void
@@ -157,14 +161,22 @@ end_task(UnideskDoor *door, UnideskLive *live, int to, int reason, const Unidesk
 	add_ending(&door->tasks, live, to, reason, report);
 }
 
+/* What comes after an attempt, beside the state of its task. */
+typedef struct Sequel
+{
+	int64		wait_us;		/* before the next attempt */
+	int32		excluded_node;	/* which does not get it at first */
+	bool		given_up;		/* unidesk.infra_retries are used up */
+} Sequel;
+
 /* Back into the queue, without an attempt. */
 static void
-requeue(UnideskLive *live, int reason, int wait_s, int32 excluded_node)
+requeue(UnideskLive *live, int reason, const Sequel *sequel)
 {
 	live->state = UNIDESK_TASK_QUEUED;
 	live->reason = reason;
-	live->not_before = unidesk_now() + (TimestampTz) wait_s * USECS_PER_SEC;
-	live->excluded_node = excluded_node;
+	live->not_before = unidesk_now() + sequel->wait_us;
+	live->excluded_node = sequel->excluded_node;
 	live->requeued = true;
 	live->node_id = 0;
 	live->incarnation = 0;
@@ -174,20 +186,40 @@ requeue(UnideskLive *live, int reason, int wait_s, int32 excluded_node)
 	live->needs_order = false;
 }
 
-static int
-backoff_s(int failures)
+/*
+ * The wait before the next attempt: it doubles with each failure up to a
+ * limit, and its last part is left to chance, or what failed together would
+ * come back together.  At 50 % that is the "equal jitter" of "Exponential
+ * Backoff And Jitter" (AWS Architecture Blog, 2015).  What a server asked for
+ * is not undercut.
+ */
+static int64
+backoff_us(int failures, int asked_s)
 {
-	int			doublings = Min(failures - 1, BACKOFF_DOUBLINGS_MAX);
+	int64		window_s = Min((int64) unidesk_retry_backoff << Min(failures - 1, BACKOFF_DOUBLINGS_MAX),
+							   unidesk_retry_backoff_max);
+	int64		chance = window_s * USECS_PER_SEC * unidesk_retry_jitter / 100;
 
-	return failures <= 0 ? 0 : unidesk_retry_backoff << doublings;
+	return Max(window_s * USECS_PER_SEC - chance, asked_s * USECS_PER_SEC) +
+		(int64) (chance * pg_prng_double(&pg_global_prng_state));
+}
+
+/*
+ * Whether the next attempt had better run elsewhere.  A node that was silent
+ * gets nothing until it is back, and is then as good as any; so is one that
+ * after a restore or a restart has not what the rows say.  One that saw a
+ * container vanish while it watched is not.
+ */
+static bool
+is_fault_of_node(int attempt_state, const UnideskReport *report)
+{
+	return attempt_state != UD_ATTEMPT_LOST || (report != NULL && report->reason == UD_REASON_NODE_CONTAINER_GONE);
 }
 
 /* What becomes of the task: a terminal state, or queued. */
 static int
-task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *excluded_node)
+task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport *report, Sequel *sequel)
 {
-	*wait_s = 0;
-	*excluded_node = 0;
 	switch (attempt_state)
 	{
 		case UD_ATTEMPT_SUCCEEDED:
@@ -212,14 +244,15 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 	{
 		if (live->user_failures >= live->max_retries)
 			return UNIDESK_TASK_FAILED;
-		*wait_s = backoff_s(++live->user_failures);
+		sequel->wait_us = backoff_us(++live->user_failures, 0);
 	}
 	else
 	{
-		if (live->infra_failures >= unidesk_infra_retries)
+		sequel->given_up = live->infra_failures >= unidesk_infra_retries;
+		if (sequel->given_up)
 			return UNIDESK_TASK_FAILED;
-		*wait_s = backoff_s(++live->infra_failures);
-		*excluded_node = attempt_state == UD_ATTEMPT_LOST ? 0 : live->node_id;
+		sequel->wait_us = backoff_us(++live->infra_failures, report != NULL ? report->retry_after_s : 0);
+		sequel->excluded_node = is_fault_of_node(attempt_state, report) ? live->node_id : 0;
 	}
 	return UNIDESK_TASK_QUEUED;
 }
@@ -248,14 +281,39 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 	}
 }
 
+/* For the event: when the next attempt may begin, and how many failed. */
+static const char *
+retry_data(const UnideskLive *live)
+{
+	return psprintf("{\"not_before\": \"%s\", \"user_failures\": %d, \"infra_failures\": %d}",
+					timestamptz_to_str(live->not_before), live->user_failures, live->infra_failures);
+}
+
+/* The report of a last attempt, its message led by why it is the last. */
+static const UnideskReport *
+report_given_up(const UnideskLive *live, const UnideskReport *report)
+{
+	UnideskReport *copy = palloc(sizeof(UnideskReport));
+	int			attempts = live->infra_failures + 1;
+
+	if (report != NULL)
+		*copy = *report;
+	else
+		unidesk_report_init(copy);
+	copy->message = psprintf("gave up: %d attempt%s ended for reasons of infrastructure, and unidesk.infra_retries allows %d retr%s%s%s",
+							 attempts, attempts == 1 ? "" : "s", unidesk_infra_retries, unidesk_infra_retries == 1 ? "y" : "ies",
+							 copy->message != NULL ? "; the last: " : "", copy->message != NULL ? copy->message : "");
+	return copy;
+}
+
 static void
 end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *report, bool confirmed,
 			int by, UnideskActor actor, const int16 *path, int path_length)
 {
 	int			reason = ending_reason(live, to, report);
-	int			wait_s;
-	int			excluded_node;
-	int			task_state = task_after(live, to, reason, &wait_s, &excluded_node);
+	Sequel		sequel = {0};
+	int			task_state = task_after(live, to, reason, report, &sequel);
+	DoorEvent  *event;
 
 	/* In finishing its container is gone and its allocation with it. */
 	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
@@ -270,15 +328,22 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 			 */
 			live->started_at = unidesk_now() -
 				(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
-	tell(door, live, task_state, to, reason, actor, path, path_length);
+	event = tell(door, live, task_state, to, reason, actor, path, path_length);
 	if (to != UD_ATTEMPT_SUCCEEDED)
 		add_ending(&door->attempts, live, to, reason, report);
 	if (holds)
 		add_ending(&door->held, live, to, reason, report);
 	if (UNIDESK_TASK_IS_TERMINAL(task_state))
+	{
+		if (sequel.given_up)
+			report = report_given_up(live, report);
 		end_task(door, live, task_state, reason, report);
+	}
 	else
-		requeue(live, reason, wait_s, excluded_node);
+	{
+		requeue(live, reason, &sequel);
+		event->data = retry_data(live);
+	}
 }
 
 bool

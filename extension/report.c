@@ -19,6 +19,7 @@
 #include "report.h"
 
 #define MESSAGE_BYTES_MAX 4000
+#define RETRY_AFTER_MAX_S 86400
 #define BODY_BYTES_MAX 32768
 #define BRACKETS_MAX 64
 
@@ -112,7 +113,7 @@ take_stage(ParseState *state, const char *token, JsonTokenType type)
 static bool
 is_single_value(const char *field)
 {
-	static const char *const names[] = {"phase", "reason", "image_id", "message", "exit_code", "log_end", "oom"};
+	static const char *const names[] = {"phase", "reason", "image_id", "message", "exit_code", "log_end", "oom", "retry_after_s"};
 
 	/* In an array there is no field. */
 	for (size_t i = 0; field != NULL && i < lengthof(names); i++)
@@ -179,6 +180,13 @@ take_field(ParseState *state, const char *token, JsonTokenType type)
 			state->error = "log_end is not an offset";
 		else
 			report->log_end = value;
+	}
+	else if (strcmp(field, "retry_after_s") == 0)
+	{
+		if (!parse_int64(token, type, 1, RETRY_AFTER_MAX_S, &value))
+			state->error = "retry_after_s is not a number of seconds from 1 to 86400";
+		else
+			report->retry_after_s = (int32) value;
 	}
 	else if (strcmp(field, "oom") == 0)
 	{

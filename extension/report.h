@@ -18,6 +18,7 @@ typedef struct UnideskReport
 	int			reason;			/* UdReason, 0 when absent */
 	int32		stage_ms[UNIDESK_STAGES];	/* -1 for a stage not passed */
 	int64		log_end;		/* -1 when absent */
+	int32		retry_after_s;	/* 0 when absent */
 	bytea	   *image_id;		/* the hash's bytes, NULL when absent */
 	char	   *message;		/* NULL when absent */
 } UnideskReport;

@@ -29,6 +29,8 @@ int			unidesk_withdraw_after;
 int			unidesk_report_repeat;
 int			unidesk_infra_retries;
 int			unidesk_retry_backoff;
+int			unidesk_retry_backoff_max;
+int			unidesk_retry_jitter;
 int			unidesk_pass_placements;
 int			unidesk_max_demands;
 int			unidesk_worker_nap;
@@ -139,8 +141,12 @@ static const IntSetting int_settings[] = {
 	&unidesk_report_repeat, 5, 1, 3600, GUC_UNIT_S},
 	{"unidesk.infra_retries", "Attempts of one task that may end for reasons of infrastructure before it fails.",
 	&unidesk_infra_retries, 20, 0, 10000, 0},
-	{"unidesk.retry_backoff", "Wait before the first retry; doubled with each, at most 64 times this.",
+	{"unidesk.retry_backoff", "Wait before the first retry; doubled with each, up to retry_backoff_max.",
 	&unidesk_retry_backoff, 5, 0, 3600, GUC_UNIT_S},
+	{"unidesk.retry_backoff_max", "Longest wait before a retry, but for what a server asks for.",
+	&unidesk_retry_backoff_max, 300, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.retry_jitter", "Percentage of the wait before a retry that is left to chance.",
+	&unidesk_retry_jitter, 50, 0, 100, 0},
 	{"unidesk.exclude_for", "A node on which an attempt failed for reasons of infrastructure does not get its retry for this long.",
 	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.foreign_keep", "Attempts of another incarnation, found on a node after a restore, are stopped after this.",

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/git/answer.h"
 #include "agent/git/dial.h"
 #include "agent/git/mirror.h"
 #include "agent/git/status.h"
@@ -94,6 +95,7 @@ fetch_refspecs(Fetch *fetch, char **refspecs, size_t count)
 	int			rc;
 
 	dial_clear_failure();
+	answer_clear();
 	fetch->got_objects = false;
 	rc = git_remote_create_anonymous(&remote, fetch->repo, fetch->request->url);
 	if (rc == 0)
@@ -121,12 +123,13 @@ last_error_is_throttle(void)
 {
 	return last_error_has("status code: 429") || last_error_has("rate limit")
 		|| last_error_has("rate-limit") || last_error_has("too many requests")
-		|| last_error_has("temporarily limiting");
+		|| last_error_has("temporarily limiting")
+		|| (last_error_has("status code: 403") && answer_retry_after_s() > 0);
 }
 
 /* From libgit2's code and text to a reason of ours. */
 static int
-transport_error(const Fetch *fetch, int rc, UdError *err)
+judge_transport(const Fetch *fetch, int rc, UdError *err)
 {
 	const UdError *dialled = dial_failure();
 	const git_error *last = git_error_last();
@@ -151,7 +154,9 @@ transport_error(const Fetch *fetch, int rc, UdError *err)
 	if (rc == GIT_ECERTIFICATE)
 		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository's certificate is not valid");
 	if (rc == GIT_EAUTH)
-		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository asks for a password, or does not exist");
+		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_CREDENTIAL, "repository asks for a password, or does not exist");
+	if (last_error_has("status code: 401") || last_error_has("status code: 403"))
+		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_CREDENTIAL, "repository refuses access");
 	if (last_error_has("redirect"))
 		return mirror_git_error(err, UD_EINVAL, UD_REASON_PREP_REPO_REFUSED, "repository redirects elsewhere");
 	if (last_error_has("status code: 4") || last_error_has("content-type"))
@@ -159,6 +164,14 @@ transport_error(const Fetch *fetch, int rc, UdError *err)
 	if (last_error_has("status code: 5"))
 		return mirror_git_error(err, UD_EIO, UD_REASON_PREP_REPO_UNREACHABLE, "repository's host fails");
 	return mirror_git_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not fetch");
+}
+
+static int
+transport_error(const Fetch *fetch, int rc, UdError *err)
+{
+	rc = judge_transport(fetch, rc, err);
+	err->retry_after_s = answer_retry_after_s();
+	return rc;
 }
 
 static int
@@ -341,6 +354,8 @@ fetch_run(const FetchRequest *request, FetchResult *result, UdError *err)
 		rc = mirror_parse_commit(request->commit, &fetch.commit, err);
 	if (rc == 0)
 		rc = dial_register(&url, err);
+	if (rc == 0)
+		rc = answer_register(err);
 	if (rc == 0)
 		rc = fetch_parsed(&fetch, err);
 	return rc;

@@ -61,13 +61,13 @@ status_ok(const char *fmt,...)
 }
 
 static void
-__attribute__((format(printf, 2, 3)))
-write_error(const char *reason, const char *fmt,...)
+__attribute__((format(printf, 3, 4)))
+write_words(const char *word, const char *reason, const char *fmt,...)
 {
 	va_list		args;
 
 	va_start(args, fmt);
-	write_line("error", reason, fmt, args);
+	write_line(word, reason, fmt, args);
 	va_end(args);
 }
 
@@ -78,5 +78,7 @@ status_error(const UdError *err)
 
 	if (*reason == '\0')
 		reason = ud_reason_text(UD_REASON_PREP_FETCH_FAILED);
-	write_error(reason, "%s", err->message);
+	if (err->retry_after_s > 0)
+		write_words("retry_after", "", "%d", err->retry_after_s);
+	write_words("error", reason, "%s", err->message);
 }

@@ -3,6 +3,7 @@
  *	  What unidesk-git tells its parent: lines on descriptor 3.
  *
  *	progress <text>				any number of times
+ *	retry_after <seconds>		before an error: the server asks for that wait
  *	ok [key=value ...]			the verdict: done
  *	error <reason> <message>	the verdict: not done; reason is a text of
  *								common/reasons.h

@@ -264,9 +264,9 @@ START_TEST(bad_answers)
 		{"/status/429/x.git", UD_REASON_PREP_REPO_THROTTLED},
 		{"/status/503/x.git", UD_REASON_PREP_REPO_UNREACHABLE},
 		{"/status/500/x.git", UD_REASON_PREP_REPO_UNREACHABLE},
-		{"/status/401/x.git", UD_REASON_PREP_REPO_REFUSED},
+		{"/status/401/x.git", UD_REASON_PREP_CREDENTIAL},
 		{"/status/404/x.git", UD_REASON_PREP_REPO_REFUSED},
-		{"/status/403/x.git", UD_REASON_PREP_REPO_REFUSED},
+		{"/status/403/x.git", UD_REASON_PREP_CREDENTIAL},
 		{"/status/200/x.git", UD_REASON_PREP_REPO_REFUSED},
 		{"/nothing.git", UD_REASON_PREP_REPO_REFUSED},
 		/* To another name, be it the same machine. */
@@ -282,6 +282,34 @@ START_TEST(bad_answers)
 
 		ck_assert_msg(rc != 0 && err.reason == cases[i].reason, "%s: %s %s", cases[i].path,
 					  ud_reason_text(err.reason), err.message);
+	}
+}
+
+END_TEST
+
+START_TEST(asks_to_wait)
+{
+	static const struct
+	{
+		const char *path;
+		int			reason;
+		int			wait_s;
+	}			cases[] = {
+		{"/after/429/77/x.git", UD_REASON_PREP_REPO_THROTTLED, 77},
+		{"/after/503/30/x.git", UD_REASON_PREP_REPO_UNREACHABLE, 30},
+		{"/after/403/60/x.git", UD_REASON_PREP_REPO_THROTTLED, 60},
+		{"/after/404/60/x.git", UD_REASON_PREP_REPO_REFUSED, 0},
+		{"/status/429/x.git", UD_REASON_PREP_REPO_THROTTLED, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		char		mirror[4096];
+		GitFetchResult result;
+		UdError		err;
+
+		ck_reason(fetch_path(cases[i].path, commits[0], mirror, &result, &err), err, cases[i].reason);
+		ck_assert_msg(err.retry_after_s == cases[i].wait_s, "%s: %d", cases[i].path, err.retry_after_s);
 	}
 }
 
@@ -685,6 +713,16 @@ START_TEST(hostile_child)
 	ck_assert_int_ne(git_fetch(&setup, "p", "x", commits[0], 5, NULL, keep_progress, progress, mirror, &result, &err), 0);
 	ck_assert_str_eq(progress, "a?[2Jb?\303\251");
 	ck_assert_str_eq(err.message, "x?y?z");
+	/* A wait is a number of seconds, at most a day. */
+	use_script("waiter", "printf 'retry_after 120\\nerror prep.repo_throttled x\\n' >&3");
+	ck_reason(fetch_path("/x.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_THROTTLED);
+	ck_assert_int_eq(err.retry_after_s, 120);
+	use_script("waiter", "printf 'retry_after 99999999999999999999\\nerror prep.repo_throttled x\\n' >&3");
+	ck_reason(fetch_path("/x.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_THROTTLED);
+	ck_assert_int_eq(err.retry_after_s, 86400);
+	use_script("waiter", "printf 'retry_after -5\\nretry_after soon\\nerror prep.repo_throttled x\\n' >&3");
+	ck_reason(fetch_path("/x.git", commits[0], mirror, &result, &err), err, UD_REASON_PREP_REPO_THROTTLED);
+	ck_assert_int_eq(err.retry_after_s, 0);
 	use_script("flood", "[ $1 = fetch ] || exit 0; while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done | tr -d '\\n' >&3");
 	start = seconds();
 	ck_reason(fetch_url("x", commits[0], 1, mirror, &result, &err), err, UD_REASON_PREP_TIMEOUT);
@@ -728,14 +766,12 @@ START_TEST(clean_surroundings)
 
 END_TEST
 
-/* A TLS server with a certificate of its own authority. */
-START_TEST(certificates_are_verified)
+/* A TLS server with a certificate of its own authority; way: what it answers. */
+static pid_t
+start_tls_server(const char *way, char url[256])
 {
-	char		mirror[4096];
-	char		url[256];
+	char		path[256];
 	char		text[256];
-	GitFetchResult result;
-	UdError		err;
 	pid_t		pid;
 
 	shell("cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
@@ -747,19 +783,31 @@ START_TEST(certificates_are_verified)
 		if (chdir(base) != 0 || freopen("tls.out", "w", stdout) == NULL || freopen("tls.out", "a", stderr) == NULL
 			|| freopen("/dev/null", "r", stdin) == NULL)
 			_exit(1);
-		execlp("openssl", "openssl", "s_server", "-accept", "127.0.0.1:0", "-key", "key.pem", "-cert", "cert.pem", "-www", NULL);
+		execlp("openssl", "openssl", "s_server", "-accept", "127.0.0.1:0", "-key", "key.pem", "-cert", "cert.pem", way, NULL);
 		_exit(127);
 	}
-	snprintf(url, sizeof(url), "%s/tls.out", base);
+	snprintf(path, sizeof(path), "%s/tls.out", base);
 	text[0] = '\0';
 	for (int i = 0; i < 100 && strstr(text, "ACCEPT 127") == NULL; i++)
 	{
 		usleep(50 * 1000);
-		read_text(url, text, sizeof(text));
+		read_text(path, text, sizeof(text));
 	}
 	ck_assert_ptr_nonnull(strstr(text, "ACCEPT 127"));
 	snprintf(allowed, sizeof(allowed), "localhost:%d", atoi(strchr(strstr(text, "ACCEPT"), ':') + 1));
-	snprintf(url, sizeof(url), "https://%.200s/x.git", allowed);
+	snprintf(url, 256, "https://%.200s/x.git", allowed);
+	return pid;
+}
+
+START_TEST(certificates_are_verified)
+{
+	char		mirror[4096];
+	char		url[256];
+	char		text[256];
+	GitFetchResult result;
+	UdError		err;
+	pid_t		pid = start_tls_server("-www", url);
+
 	ck_reason(fetch_url(url, commits[0], 10, mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
 	ck_assert_msg(strstr(err.message, "certificate") != NULL, "%s", err.message);
 	snprintf(text, sizeof(text), "%s/cert.pem", base);
@@ -767,6 +815,30 @@ START_TEST(certificates_are_verified)
 	/* Trusted now, and found to be no git server. */
 	ck_reason(fetch_url(url, commits[0], 10, mirror, &result, &err), err, UD_REASON_PREP_REPO_REFUSED);
 	ck_assert_msg(strstr(err.message, "certificate") == NULL && strstr(err.message, "no git repository") != NULL, "%s", err.message);
+	unsetenv("SSL_CERT_FILE");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+END_TEST
+
+/* The head of an answer is read after TLS, and in as many pieces as it comes. */
+START_TEST(asks_to_wait_by_tls)
+{
+	char		mirror[4096];
+	char		url[256];
+	char		text[256];
+	GitFetchResult result;
+	UdError		err;
+	pid_t		pid;
+
+	shell("mkdir -p %s/x.git/info && printf 'HTTP/1.1 429 Slow Down\\r\\nX: %%04000d\\r\\nRetry-After: 55\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'"
+		  " 0 > '%s/x.git/info/refs?service=git-upload-pack'", base, base);
+	pid = start_tls_server("-HTTP", url);
+	snprintf(text, sizeof(text), "%s/cert.pem", base);
+	setenv("SSL_CERT_FILE", text, 1);
+	ck_reason(fetch_url(url, commits[0], 10, mirror, &result, &err), err, UD_REASON_PREP_REPO_THROTTLED);
+	ck_assert_int_eq(err.retry_after_s, 55);
 	unsetenv("SSL_CERT_FILE");
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -791,6 +863,7 @@ main(void)
 	tcase_add_test(tests, fallback);
 	tcase_add_test(tests, unknown_commit);
 	tcase_add_test(tests, bad_answers);
+	tcase_add_test(tests, asks_to_wait);
 	tcase_add_test(tests, refused_urls);
 	tcase_add_test(tests, listed_hosts);
 	tcase_add_test(tests, nothing_left);
@@ -805,6 +878,7 @@ main(void)
 	tcase_add_test(tests, hostile_child);
 	tcase_add_test(tests, clean_surroundings);
 	tcase_add_test(tests, certificates_are_verified);
+	tcase_add_test(tests, asks_to_wait_by_tls);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_set_fork_status(runner, CK_NOFORK);

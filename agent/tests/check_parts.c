@@ -1,7 +1,8 @@
 /*
  * check_parts.c
  *	  Small pure parts: users of images, names of images, lease arithmetic,
- *	  reconnect delays, text for JSON, the state kept over a restart.
+ *	  reconnect delays, text for JSON, the state kept over a restart, errors of
+ *	  pulls.
  */
 #include <check.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "agent/attempt.h"
+#include "agent/docker_internal.h"
 #include "agent/image.h"
 #include "agent/json.h"
 #include "agent/lease.h"
@@ -293,6 +295,48 @@ START_TEST(state_survives)
 
 END_TEST
 
+/* As engines of several versions say it. */
+static const struct
+{
+	const char *error;
+	int			reason;
+}			pulls[] =
+
+{
+	{"toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading", UD_REASON_PREP_REPO_THROTTLED},
+	{"Error response from daemon: received unexpected HTTP status: 429 Too Many Requests", UD_REASON_PREP_REPO_THROTTLED},
+	{"pull access denied for x/y, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", UD_REASON_PREP_CREDENTIAL},
+	{"Head \"https://registry.example/v2/x/manifests/1\": unauthorized: authentication required", UD_REASON_PREP_CREDENTIAL},
+	{"Head \"https://registry.example/v2/x/manifests/1\": no basic auth credentials", UD_REASON_PREP_CREDENTIAL},
+	{"unexpected status from HEAD request to https://registry.example/v2/x/manifests/1: 403 Forbidden", UD_REASON_PREP_CREDENTIAL},
+	{"Head \"https://registry.example/v2/x/manifests/1\": denied: access forbidden", UD_REASON_PREP_CREDENTIAL},
+	{"Get \"https://no-such-host.invalid/v2/\": dial tcp: lookup no-such-host.invalid on 10.0.0.1:53: no such host", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: Temporary failure in name resolution", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": dial tcp 192.0.2.1:443: i/o timeout", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": net/http: TLS handshake timeout", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": dial tcp 192.0.2.1:443: connect: connection refused", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": context deadline exceeded", UD_REASON_PREP_PULL_FAILED},
+	{"Get \"https://registry.example/v2/\": EOF", UD_REASON_PREP_PULL_FAILED},
+	{"received unexpected HTTP status: 503 Service Unavailable", UD_REASON_PREP_PULL_FAILED},
+	{"error pulling image configuration: download failed after attempts=6: read tcp 10.0.0.1:1->192.0.2.1:443: read: connection reset by peer", UD_REASON_PREP_PULL_FAILED},
+	/* The Dockerfile names what is not there, or what is no name. */
+	{"manifest for x/y:1 not found: manifest unknown: manifest unknown", UD_REASON_NONE},
+	{"invalid reference format", UD_REASON_NONE},
+	{"no matching manifest for linux/amd64 in the manifest list entries", UD_REASON_NONE},
+	{"open /var/lib/docker/tmp/x: permission denied", UD_REASON_NONE},
+	{"", UD_REASON_NONE},
+};
+
+START_TEST(errors_of_pulls)
+{
+	ck_assert_msg(docker_pull_reason(pulls[_i].error) == pulls[_i].reason, "%s: %s", pulls[_i].error,
+				  ud_reason_text(docker_pull_reason(pulls[_i].error)));
+}
+
+END_TEST
+
 int
 main(void)
 {
@@ -309,6 +353,7 @@ main(void)
 	tcase_add_loop_test(tests, text_is_made_valid, 0, (int) (sizeof(texts) / sizeof(texts[0])));
 	tcase_add_test(tests, text_is_cut_between_characters);
 	tcase_add_test(tests, state_survives);
+	tcase_add_loop_test(tests, errors_of_pulls, 0, (int) (sizeof(pulls) / sizeof(pulls[0])));
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -7,6 +7,7 @@
  *	/hang/...				accepts and never answers
  *	/redirect/...			302 to localhost, without /redirect
  *	/status/<code>/...		that status
+ *	/after/<code>/<s>/...	that status, and Retry-After
  *
  * Each request adds a line to root/requests.
  */
@@ -190,6 +191,14 @@ server_handle(const GitServer *server, int fd)
 	{
 		snprintf(chunk, sizeof(chunk), "%.3s Status", target + 8);
 		server_send(fd, chunk, "Content-Type: text/plain\r\n", "no", 2);
+	}
+	else if (strncmp(target, "/after/", 7) == 0)
+	{
+		char		header[64];
+
+		snprintf(chunk, sizeof(chunk), "%.3s Status", target + 7);
+		snprintf(header, sizeof(header), "Retry-After: %d\r\n", atoi(target + 11));
+		server_send(fd, chunk, header, "no", 2);
 	}
 	else
 		server_backend(server, fd, method, target, (char *) request.data, body_fd);

@@ -90,7 +90,7 @@ CREATE VIEW unidesk.task_events WITH (security_invoker) AS
 	FROM unidesk_data.task_event e
 	LEFT JOIN unidesk_data.account a ON e.actor_kind = 1 AND a.id = e.actor_id
 	LEFT JOIN unidesk_data.node n ON e.actor_kind = 2 AND n.id = e.actor_id;
-COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report.';
+COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report. data: the node of a placement; of an attempt after which the task is queued again, JSON with the time before which it is not placed (not_before) and the failures so far.';
 
 CREATE VIEW unidesk.node_events WITH (security_invoker) AS
 	SELECT n.name AS node, e.at, e.what,

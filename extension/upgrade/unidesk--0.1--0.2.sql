@@ -381,3 +381,6 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL;
 COMMENT ON VIEW unidesk.nodes IS
 	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';
+-- Retries say when they come.
+
+COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report. data: the node of a placement; of an attempt after which the task is queued again, JSON with the time before which it is not placed (not_before) and the failures so far.';

@@ -147,7 +147,12 @@ dockerfile from-ours 'FROM unidesk/agent'
 dockerfile from-id "FROM $base_id"
 dockerfile from-short-id "FROM ${base_id:7:12}"
 dockerfile copy-from-cache "$from" "$label" "COPY --from=unidesk-cache/$project:latest / /x"
-dockerfile from-missing 'FROM no-such-registry.invalid/x:1' "$label"
+dockerfile from-nowhere 'FROM no-such-registry.invalid/x:1' "$label"
+dockerfile from-refusing 'FROM 127.0.0.1:1/x:1' "$label"
+# The engine takes a registry on loopback by http.
+for status in 401 403 404 429 503; do dockerfile "from-$status" "FROM ${url#http://}/status-$status:1" "$label"; done
+dockerfile copy-from-nowhere "$from" "$label" 'COPY --from=no-such-registry.invalid/x:1 / /x'
+dockerfile says-it "$from" "$label" 'RUN echo no such host: connection refused; exit 3'
 dockerfile stages "$from AS one" "$label" 'RUN echo from-one >/one' 'FROM one AS two' 'RUN echo from-two >/two' "$from" "$label" \
 	'COPY --from=two /one /two /' 'COPY --from=0 /one /zero'
 dockerfile arg 'ARG VERSION=trixie' 'FROM unidesk-base/debian:${VERSION}' "$label" 'RUN echo by-arg >/arg'
@@ -181,17 +186,17 @@ for path in /env/Dockerfile ../Dockerfile env/../../Dockerfile env/ $'env\nDocke
 done
 
 # bad NAME REASON TEXT [ATTEMPTS]: its Dockerfile ends the task so, its message like TEXT.
-names=() tasks=() reasons=() texts=()
+names=() tasks=() reasons=() texts=() counts=()
 bad()
 {
-	names+=("$1") reasons+=("$2") texts+=("$3")
+	names+=("$1") reasons+=("$2") texts+=("$3") counts+=("${4:-1}")
 	tasks+=("$(dockerfile=$1 submit true)")
 }
 ended_badly()
 {
 	[ -n "$1" ] || return 1
 	ends_in "$1" failed 120 &&
-		is "$2|1" "SELECT reason, attempts FROM unidesk.tasks WHERE id = $1" &&
+		is "$2|$4" "SELECT reason, attempts FROM unidesk.tasks WHERE id = $1" &&
 		is t "SELECT message LIKE '%$3%' AND length(message) <= 4000 FROM unidesk.tasks WHERE id = $1" &&
 		is f "SELECT message ~ E'[\\u0001-\\u0008\\u000b-\\u001f\\u007f-\\u009f]' FROM unidesk.tasks WHERE id = $1" ||
 		{ sql "SELECT '  ' || coalesce(right(message, 500), 'no message') FROM unidesk.tasks WHERE id = $1"; return 1; }
@@ -216,7 +221,15 @@ bad from-id prep.from_refused 'image id'
 bad from-short-id prep.from_refused 'could be an image id'
 bad copy-from-cache prep.from_refused 'own namespace'
 bad arg-cache prep.from_refused 'own namespace'
-bad from-missing prep.build_failed 'no-such-registry.invalid'
+bad from-nowhere prep.pull_failed 'gave up: 2 attempts%no-such-registry.invalid' 2
+bad from-refusing prep.pull_failed 'connection refused' 2
+bad from-401 prep.credential ''
+bad from-403 prep.credential ''
+bad from-404 prep.build_failed 'manifest unknown'
+bad from-429 prep.repo_throttled 'gave up: 2 attempts%toomanyrequests' 2
+bad from-503 prep.pull_failed '503' 2
+bad copy-from-nowhere prep.pull_failed 'no-such-registry.invalid' 2
+bad says-it prep.build_failed 'connection refused'
 bad heredoc prep.build_failed ''
 bad secret prep.build_failed 'BuildKit'
 bad fails prep.build_failed 'to be seen'
@@ -231,7 +244,7 @@ check 'a build runs' within 60 build_runs again
 sql_user -c "SELECT unidesk.cancel_task($cancelled)" >/dev/null
 check 'cancel ends a build' ends_in "$cancelled" cancelled 20
 for i in "${!names[@]}"; do
-	check "${names[i]}: ${reasons[i]}" ended_badly "${tasks[i]}" "${reasons[i]}" "${texts[i]}"
+	check "${names[i]}: ${reasons[i]}" ended_badly "${tasks[i]}" "${reasons[i]}" "${texts[i]}" "${counts[i]}"
 done
 no_build_runs() { ! docker ps -a --no-trunc --format '{{.Command}}' | grep -e "begun-$project" -e "again-$project"; }
 check 'no container of a build is left' within 20 no_build_runs
@@ -262,7 +275,7 @@ ignore_case()
 	bad "$1" prep.tree_invalid '.dockerignore'
 }
 rm -f "$work/env/.dockerignore"
-names=() tasks=() reasons=() texts=()
+names=() tasks=() reasons=() texts=() counts=()
 printf '[a\n' >"$work/env/.dockerignore"
 ignore_case arg
 rm "$work/env/.dockerignore"
@@ -272,7 +285,7 @@ rm "$work/env/.dockerignore"
 head -c 300000 /dev/zero | tr '\0' x >"$work/env/.dockerignore"
 ignore_case arg
 for i in "${!names[@]}"; do
-	check ".dockerignore $i: ${reasons[i]}" ended_badly "${tasks[i]}" "${reasons[i]}" "${texts[i]}"
+	check ".dockerignore $i: ${reasons[i]}" ended_badly "${tasks[i]}" "${reasons[i]}" "${texts[i]}" "${counts[i]}"
 done
 
 check 'nothing is left on the node' within 20 nothing_on_node

@@ -106,7 +106,7 @@ look_at_bad()
 	names=() tasks=() reasons=() counts=() texts=()
 }
 
-refused=prep.repo_refused unreachable=prep.repo_unreachable
+refused=prep.repo_refused unreachable=prep.repo_unreachable credential=prep.credential
 # Those that take until the limit are first; the rest goes on beside them.
 bad 'silent server' prep.timeout 1 'did not finish in' "$url/silent/code.git" "$code"
 bad 'a byte a second' prep.timeout 1 'did not finish in' "$url/drip/code.git" "$code"
@@ -131,10 +131,15 @@ bad 'a host that does not exist' "$unreachable" 2 'could not resolve' https://no
 bad 'a redirect to another host' "$refused" 1 'redirect' "$url/elsewhere/code.git" "$code"
 bad 'a redirect to metadata' "$refused" 1 'redirect' "$url/metadata/code.git" "$code"
 bad 'a redirect to another port' "$refused" 1 'another host' "$url/port/code.git" "$code"
-bad '401' "$refused" 1 'password' "$url/status-401/x.git" "$code"
-bad '403' "$refused" 1 'no git repository' "$url/status-403/x.git" "$code"
+bad '401' "$credential" 1 'password' "$url/status-401/x.git" "$code"
+bad '403' "$credential" 1 'refuses access' "$url/status-403/x.git" "$code"
 bad '404' "$refused" 1 'no git repository' "$url/status-404/x.git" "$code"
 bad '429' prep.repo_throttled 2 'limits requests' "$url/status-429/x.git" "$code"
+bad '429 that names a wait' prep.repo_throttled 2 'gave up: 2 attempts%limits requests' "$url/status-429-after-7/x.git" "$code"
+asked_by_seconds=${tasks[-1]}
+bad '403 that names a wait' prep.repo_throttled 2 'limits requests' "$url/status-403-after-1/x.git" "$code"
+bad '503 that names a date' "$unreachable" 2 'fails' "$url/status-503-date-9/x.git" "$code"
+asked_by_date=${tasks[-1]}
 bad '500' "$unreachable" 2 'fails' "$url/status-500/x.git" "$code"
 bad '503' "$unreachable" 2 'fails' "$url/status-503/x.git" "$code"
 bad 'a page for people' "$refused" 1 'no git repository' "$url/html/x.git" "$code"
@@ -162,6 +167,19 @@ for name in "${!commit_of[@]}"; do
 	esac
 done
 look_at_bad
+
+# Between the end of the first attempt and the start of the second; what the
+# event says is what happens.  A part of 1 s, the backoff, is left to chance.
+waited()
+{
+	is t "SELECT w BETWEEN interval '$2 s' AND interval '$3 s' AND second.placed_at >= e.at + w
+		FROM unidesk.task_events e, unidesk.attempts second, LATERAL (SELECT (e.data::jsonb ->> 'not_before')::timestamptz - e.at AS w) x
+		WHERE e.task = $1 AND e.attempt = 1 AND e.attempt_state = 'failed' AND second.task = $1 AND second.attempt = 2" ||
+		{ sql "SELECT '  ' || at || ' ' || task_state || ' ' || coalesce(data, '') FROM unidesk.task_events WHERE task = $1 ORDER BY seq"; return 1; }
+}
+check 'a wait in seconds is kept' waited "$asked_by_seconds" 7 7.5
+# Whole seconds, on the way to which some of the first is over.
+check 'and one until a date' waited "$asked_by_date" 7 9.5
 
 # ---- nothing is left of them, and what is good works -------------------------
 

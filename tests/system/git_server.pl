@@ -8,6 +8,8 @@
 #
 #	A target's first part may ask for a server that does it wrong:
 #	/status-NNN/		that status
+#	/status-NNN-after-S/, /status-NNN-date-S/
+#						with Retry-After: S, or as the date in S seconds
 #	/html/				200, but a page for people
 #	/silent/			no answer
 #	/drip/				an endless header, a byte a second
@@ -15,6 +17,7 @@
 #						a redirect to another name of this machine, to where a
 #						cloud keeps its keys, to another port, to another path
 #	/cut/, /stall/		the answer ends, or stops, in the middle of the pack
+#	/v2/status-NNN/		a registry of images that answers so for this one
 #	/pack/NAME			the bytes of ROOT/NAME.pack as the pack of the commit in
 #						ROOT/NAME.commit, whatever they are
 #
@@ -88,16 +91,39 @@ sub serve_pack
 	answer_status($client, '200 OK', "Content-Type: application/x-git-upload-pack-result\r\n", "${body}0000");
 }
 
+# As registries say it; a HEAD gets no body.
+sub serve_registry
+{
+	my ($client, $method, $status) = @_;
+	my %code = (401 => 'UNAUTHORIZED', 403 => 'DENIED', 404 => 'MANIFEST_UNKNOWN', 429 => 'TOOMANYREQUESTS');
+	my $body = !$status ? '{}' : $code{$status} ? qq({"errors":[{"code":"$code{$status}","message":"as asked"}]}) : 'no';
+	my $head = 'HTTP/1.1 ' . ($status ? "$status As Asked" : '200 OK') . "\r\nDocker-Distribution-Api-Version: registry/2.0\r\n" .
+		"Content-Type: application/json\r\nContent-Length: " . length($body) . "\r\nConnection: close\r\n\r\n";
+
+	answer($client, $method eq 'HEAD' ? $head : $head . $body);
+	return 1;
+}
+
+sub http_date
+{
+	my @t = gmtime shift;
+	return sprintf('%s, %02d %s %d %02d:%02d:%02d GMT', (qw(Sun Mon Tue Wed Thu Fri Sat))[$t[6]], $t[3],
+		(qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[$t[4]], 1900 + $t[5], @t[2, 1, 0]);
+}
+
 # True when the target asked for it.
 sub serve_wrong
 {
 	my ($client, $method, $target, $port) = @_;
-	my ($way, $rest) = $target =~ m{^/(status-\d+|html|silent|drip|elsewhere|metadata|port|aside|pack)(/.*)} or return 0;
+	return serve_registry($client, $method, $1) if $target =~ m{^/v2/(?:status-(\d+)/.*)?$};
+	my ($way, $rest) = $target =~ m{^/(status-\d+(?:-(?:after|date)-\d+)?|html|silent|drip|elsewhere|metadata|port|aside|pack)(/.*)} or return 0;
 	my %redirect = (elsewhere => "http://localhost:$port$rest", metadata => "http://169.254.169.254$rest",
 		port => "http://127.0.0.1:1$rest", aside => "http://127.0.0.1:$port$rest");
 
 	if ($way =~ /^status-(\d+)/) {
-		answer_status($client, "$1 As Asked", "Content-Type: text/plain\r\n", "no\n");
+		my ($status) = ($1);
+		my $retry = $way =~ /-after-(\d+)/ ? "Retry-After: $1\r\n" : $way =~ /-date-(\d+)/ ? "Retry-After: " . http_date(time + $1) . "\r\n" : '';
+		answer_status($client, "$status As Asked", "Content-Type: text/plain\r\n$retry", "no\n");
 	} elsif ($way eq 'html') {
 		answer_status($client, '200 OK', "Content-Type: text/html\r\n", "<html>Please sign in</html>\n");
 	} elsif ($way eq 'silent') {
@@ -161,7 +187,7 @@ sub serve
 {
 	my $client = shift;
 	# A proxy may pass the whole URL on.
-	my ($method, $target) = (<$client> // '') =~ m{^(GET|POST) (?:http://[^/\s]+)?(/\S*) HTTP/1\.[01]\r?$} or return;
+	my ($method, $target) = (<$client> // '') =~ m{^(GET|POST|HEAD) (?:http://[^/\s]+)?(/\S*) HTTP/1\.[01]\r?$} or return;
 	my %header;
 	while (defined(my $line = <$client>)) {
 		last if $line =~ /^\r?$/;
