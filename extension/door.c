@@ -13,6 +13,11 @@
  *	lost					by on_lost: queued or failed
  *	rejected, preempted		queued; costs none of the task's own retries
  *
+ * One that failed with the task's restart_exit_code said "saved, start me
+ * again": the task is queued at once and no retry is used up.  What it saved
+ * lies on its node, so the next attempt goes there (checkpoint_node), until
+ * the node is lost or cannot be had for unidesk.checkpoint_wait.
+ *
  * An ordinary task has four events: submitted, placed, running, ended.  The
  * steps up to preparing are part of the event that follows them; until then
  * the row alone says how far the preparation is.
@@ -25,6 +30,7 @@
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "door_write.h"
+#include "shared.h"
 
 #define BACKOFF_DOUBLINGS_MAX 6
 
@@ -86,6 +92,7 @@ tell(UnideskDoor *door, UnideskLive *live, int task_state, int attempt_state, in
 	event->attempt_state = attempt_state;
 	event->reason = reason;
 	event->actor = actor;
+	event->data = NULL;
 	event->step_count = path_length;
 	if (path_length > 0)
 		memcpy(event->steps, path, sizeof(int16) * path_length);
@@ -126,6 +133,9 @@ end_task(UnideskDoor *door, UnideskLive *live, int to, int reason, const Unidesk
 	live->state = to;
 	live->reason = reason;
 	add_ending(&door->tasks, live, to, reason, report);
+	/* A node is asked what it has, and told that it needs the checkpoint no more. */
+	if (live->checkpoint_node != 0 && live->checkpoint_node != live->node_id)
+		unidesk_beat_expire(live->checkpoint_node);
 }
 
 /* Back into the queue, without an attempt. */
@@ -153,9 +163,36 @@ backoff_s(int failures)
 	return failures <= 0 ? 0 : unidesk_retry_backoff << doublings;
 }
 
+/* Does max_retries apply to how it ended? */
+static bool
+may_retry(const UnideskLive *live, const UnideskReport *report)
+{
+	int			code;
+
+	if (!live->has_retry_on)
+		return true;
+	if (report == NULL || !report->has_exit_code)
+		return false;
+	code = report->exit_code & 255;
+	return (live->retry_on[code / 64] >> (code % 64) & 1) != 0;
+}
+
+/* It saved what it has and wants to go on from there. */
+static int
+after_checkpoint(UnideskLive *live, int *wait_s)
+{
+	if (live->restarts >= unidesk_checkpoint_restarts)
+		return UNIDESK_TASK_FAILED;
+	live->restarts++;
+	/* One that only spins must not keep everybody busy. */
+	if (unidesk_now() - live->started_at < unidesk_checkpoint_min_run * USECS_PER_SEC)
+		*wait_s = backoff_s(1);
+	return UNIDESK_TASK_QUEUED;
+}
+
 /* What becomes of the task: a terminal state, or queued. */
 static int
-task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *excluded_node)
+task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport *report, int *wait_s, int *excluded_node)
 {
 	*wait_s = 0;
 	*excluded_node = 0;
@@ -177,11 +214,13 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 			break;				/* also when withdrawn: an agent may ignore
 								 * all it gets */
 	}
+	if (reason == UD_REASON_RUN_CHECKPOINTED)
+		return after_checkpoint(live, wait_s);
 	if (!ud_reason_is_retryable(reason))
 		return UNIDESK_TASK_FAILED;
 	if (ud_reason_counts(reason))
 	{
-		if (live->user_failures >= live->max_retries)
+		if (live->user_failures >= live->max_retries || !may_retry(live, report))
 			return UNIDESK_TASK_FAILED;
 		*wait_s = backoff_s(++live->user_failures);
 	}
@@ -202,6 +241,9 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 		return UD_REASON_NONE;
 	if (live->want == UD_WANT_STOP && live->want_final == to)
 		return live->want_reason;
+	if (to == UD_ATTEMPT_FAILED && report != NULL && report->reason == UD_REASON_RUN_EXIT_CODE &&
+		report->has_exit_code && live->restart_exit_code != 0 && report->exit_code == live->restart_exit_code)
+		return UD_REASON_RUN_CHECKPOINTED;
 	if (report != NULL && report->reason != 0)
 		return report->reason;
 	switch (to)
@@ -219,6 +261,46 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 	}
 }
 
+void
+unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor)
+{
+	static SPIPlanPtr name_plan;
+	static SPIPlanPtr plan;
+	UnideskArgs name = {0};
+	UnideskArgs args = {0};
+	uint64		known;
+
+	live->checkpoint_node = 0;
+	live->reason = UD_REASON_NOMATCH_CHECKPOINT_NODE;
+	tell(door, live, live->state, 0, live->reason, actor, NULL, 0);
+	unidesk_arg_int32(&name, node_id);
+	known = unidesk_execute(&name_plan, "SELECT name FROM unidesk_data.node WHERE id = $1", &name);
+	door->events[door->event_count - 1].data =
+		psprintf("what it saved on node %s is out of reach: it starts from an empty checkpoint", known ? unidesk_column_text(0, 1) : "?");
+	unidesk_arg_int64(&args, live->task_id);
+	unidesk_execute(&plan, "UPDATE unidesk_data.live SET checkpoint_node = NULL WHERE task_id = $1", &args);
+}
+
+/*
+ * Before a task goes back into the queue: where its next attempt finds what
+ * this one saved.  True when that is out of reach, if there is anything.
+ */
+static bool
+follow_checkpoint(UnideskLive *live, const UnideskReport *report, bool confirmed)
+{
+	bool		may_have_saved = live->restart_exit_code != 0 && live->started_at != 0;
+
+	if (report != NULL && report->checkpoint == UNIDESK_CHECKPOINT_THERE)
+		live->checkpoint_node = live->node_id;
+	else if (report != NULL && report->checkpoint == UNIDESK_CHECKPOINT_NONE)
+		live->checkpoint_node = 0;
+	else if (may_have_saved)
+		/* Its node did not say; it knows when it prepares the next. */
+		live->checkpoint_node = live->node_id;
+	/* A node where nothing goes well does not keep it for ever. */
+	return live->checkpoint_node != 0 && (!confirmed || live->infra_failures * 2 > unidesk_infra_retries);
+}
+
 static void
 end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *report, bool confirmed,
 			int by, UnideskActor actor, const int16 *path, int path_length)
@@ -226,12 +308,13 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	int			reason = ending_reason(live, to, report);
 	int			wait_s;
 	int			excluded_node;
-	int			task_state = task_after(live, to, reason, &wait_s, &excluded_node);
+	int			task_state;
+	int32		node_id = live->node_id;
+	bool		out_of_reach;
 
 	/* In finishing its container is gone and its allocation with it. */
 	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
 
-	unidesk_check_task_move(live->state, task_state, by);
 	for (int i = 0; i < path_length; i++)
 		if (path[i] == UD_ATTEMPT_RUNNING && live->started_at == 0)
 
@@ -241,15 +324,27 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 			 */
 			live->started_at = unidesk_now() -
 				(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
+	task_state = task_after(live, to, reason, report, &wait_s, &excluded_node);
+	unidesk_check_task_move(live->state, task_state, by);
 	tell(door, live, task_state, to, reason, actor, path, path_length);
 	if (to != UD_ATTEMPT_SUCCEEDED)
 		add_ending(&door->attempts, live, to, reason, report);
 	if (holds)
 		add_ending(&door->held, live, to, reason, report);
 	if (UNIDESK_TASK_IS_TERMINAL(task_state))
+	{
 		end_task(door, live, task_state, reason, report);
-	else
-		requeue(live, reason, wait_s, excluded_node);
+		return;
+	}
+	out_of_reach = follow_checkpoint(live, report, confirmed);
+	/* Where its checkpoint is, it is never kept away from. */
+	if (!out_of_reach && live->checkpoint_node == excluded_node)
+		excluded_node = 0;
+	if (live->checkpoint_node != 0)
+		node_id = live->checkpoint_node;
+	requeue(live, reason, wait_s, excluded_node);
+	if (out_of_reach)
+		unidesk_checkpoint_give_up(door, live, node_id, actor);
 }
 
 bool
@@ -295,13 +390,14 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	{
 		/*
 		 * An agent stops what nobody asked it to only when the run limit is
-		 * over.
+		 * over, or it makes no progress.
 		 */
 		if (to == UD_ATTEMPT_STOPPING && live->want != UD_WANT_STOP)
 		{
 			live->want = UD_WANT_STOP;
 			live->want_final = UD_ATTEMPT_TIMED_OUT;
-			live->want_reason = UD_REASON_RUN_TIMEOUT;
+			live->want_reason = report != NULL && report->reason == UD_REASON_RUN_NO_PROGRESS ?
+				UD_REASON_RUN_NO_PROGRESS : UD_REASON_RUN_TIMEOUT;
 		}
 		progress(door, live, to, report, path, length, actor);
 	}

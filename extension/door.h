@@ -46,6 +46,11 @@ typedef struct UnideskLive
 	TimestampTz placed_at;		/* 0 for NULL */
 	TimestampTz started_at;
 	TimestampTz state_at;
+	int			restart_exit_code;	/* 0: none */
+	int			restarts;		/* after that exit code, so far */
+	int32		checkpoint_node;	/* has its checkpoint; 0: none */
+	bool		has_retry_on;
+	uint64		retry_on[4];	/* a bit for each exit code */
 	bool		needs_order;	/* a stop that the worker has to number */
 	bool		requeued;
 	bool		dirty;			/* the door has to write it */
@@ -94,6 +99,12 @@ extern bool unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final
 
 /* Move a task that has no live attempt; a terminal state removes the live row. */
 extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int by, UnideskActor actor);
+
+/*
+ * The checkpoint of a locked row without an attempt is out of reach: what it
+ * was on is told, and the task starts from an empty one anywhere.
+ */
+extern void unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor);
 
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);

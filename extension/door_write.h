@@ -22,6 +22,7 @@ typedef struct DoorEvent
 	UnideskActor actor;
 	int			step_count;		/* written when more than one */
 	int16		steps[UNIDESK_PATH_MAX];
+	const char *data;			/* more about it, NULL: nothing */
 } DoorEvent;
 
 /* An attempt or task that ended. */

@@ -178,7 +178,7 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_arg(&args, JSONBOID, hello->body);
 	unidesk_execute(&node_plan,
 					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
-					" facts = $6 - 'attempts', reconciled = true WHERE id = $1", &args);
+					" facts = $6 - '{attempts,checkpoints}'::text[], reconciled = true WHERE id = $1", &args);
 	unidesk_arg_int32(&grant, message->node_id);
 	unidesk_arg(&grant, JSONBOID, hello->body);
 	unidesk_execute(&grant_plan, "SELECT unidesk_data._grant_capacity($1, $2)", &grant);
@@ -380,6 +380,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	send_welcome(result, message, node, arrival->session, rev);
 	unidesk_send_desired_full(result, message, arrival->session, rev, count);
 	reconcile_unknown(result, message, arrival->session, hello->body);
+	unidesk_take_checkpoints(result, message, arrival->session, hello->body);
 	unidesk_note_node(message->node_id);
 }
 
@@ -557,5 +558,6 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	reconcile_absent(message->node_id, hello.body, message->value);
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);
+	unidesk_take_checkpoints(result, message, message->session, hello.body);
 	unidesk_note_node(message->node_id);
 }

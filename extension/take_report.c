@@ -43,9 +43,9 @@ confirm_end(const UnideskMessage *message)
 		unidesk_note_node(message->node_id);
 }
 
-/* Did this attempt run on this node and end? */
+/* Did this attempt run on this node and end?  *last: and its task with it. */
 static bool
-is_ended_attempt(const UnideskMessage *message)
+is_ended_attempt(const UnideskMessage *message, bool *last)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
@@ -54,11 +54,15 @@ is_ended_attempt(const UnideskMessage *message)
 	unidesk_arg_int32(&args, message->attempt);
 	unidesk_arg_int64(&args, message->incarnation);
 	unidesk_arg_int32(&args, message->node_id);
-	return unidesk_execute(&plan,
-						   "SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
-						   " AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
-						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
-						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
+	if (unidesk_execute(&plan,
+						"SELECT NOT EXISTS (SELECT FROM unidesk_data.live WHERE task_id = $1)"
+						" FROM (SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
+						" AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
+						" UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
+						" AND incarnation = $3 AND node_id = $4) AS ended", &args) == 0)
+		return false;
+	*last = DatumGetBool(unidesk_column(0, 1, NULL));
+	return true;
 }
 
 /*
@@ -116,7 +120,9 @@ report_live(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	state = reachable_state(live, state);
 	unidesk_attempt_move(door, live, state, report, true, UNIDESK_BY_AGENT, node);
 	/* The move may have ended the attempt under another name. */
-	if (live->state != UNIDESK_TASK_ACTIVE)
+	if (UNIDESK_TASK_IS_TERMINAL(live->state))
+		acknowledge(result, message, message->state, UD_FLAG_REMOVE | UD_FLAG_LAST);
+	else if (live->state != UNIDESK_TASK_ACTIVE)
 		acknowledge(result, message, message->state, UD_FLAG_REMOVE);
 	else
 		acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);
@@ -126,12 +132,14 @@ report_live(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 static void
 report_other(ReturnSetInfo *result, const UnideskMessage *message)
 {
+	bool		last;
+
 	if (UD_ATTEMPT_IS_TERMINAL(message->state))
 	{
 		confirm_end(message);
-		if (is_ended_attempt(message))
+		if (is_ended_attempt(message, &last))
 		{
-			acknowledge(result, message, message->state, UD_FLAG_REMOVE);
+			acknowledge(result, message, message->state, UD_FLAG_REMOVE | (last ? UD_FLAG_LAST : 0));
 			return;
 		}
 	}
