@@ -47,6 +47,7 @@ SYSTEM_SUITES := \
 	restore \
 	path \
 	lease \
+	limits \
 	container \
 	node \
 	fleet \

@@ -108,6 +108,7 @@ END_TEST
 START_TEST(all_reasons_in_order)
 {
 	static const int totals[] = {
+		UD_REASON_NOMATCH_CHECKPOINT_NODE,
 		UD_REASON_NOMATCH_LABELS, UD_REASON_NOMATCH_CPUS, UD_REASON_NOMATCH_MEMORY,
 		UD_REASON_NOMATCH_GPUS, UD_REASON_NODE_EXCLUDED, UD_REASON_NODE_NOT_ONLINE,
 		UD_REASON_NODE_NOT_OPEN,
@@ -121,13 +122,15 @@ START_TEST(all_reasons_in_order)
 	int			reasons[PLACEMENT_REASONS_MAX];
 
 	demand.excluded_node = 7;
+	demand.only_node = 8;
 	node.online = false;
 	node.open = false;
-	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 7);
+	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), PLACEMENT_REASONS_MAX);
 	ck_assert_mem_eq(reasons, totals, sizeof(totals));
 
 	node = make_node(7, 4000, 4 * GIB, 4, "b=1");
 	demand.excluded_node = 0;
+	demand.only_node = 7;
 	node.open = false;
 	node.cpus_milli_used = 3000;
 	node.memory_used = 3 * GIB;
