@@ -108,7 +108,8 @@ SELECT unidesk.cancel_task(:saves);
 SELECT test.scheduling('^other$', 3::smallint);
 ALTER SYSTEM SET unidesk.checkpoint_wait = '30 s';
 SELECT pg_reload_conf();
-SELECT test.until($$ SELECT pg_sleep(0.3) IS NOT NULL $$);
+-- A reload reaches this session and the worker by signals.
+SELECT pg_sleep(1);
 SELECT test.limited(restart_exit_code => 85) AS saves \gset
 SELECT unidesk._tick('2030-01-01 01:59:01+00');
 SELECT test.report('mine', :saves, 'running');
@@ -140,7 +141,8 @@ ALTER SYSTEM RESET unidesk.checkpoint_wait;
 SELECT test.scheduling('^other$', 3::smallint);
 ALTER SYSTEM SET unidesk.checkpoint_restarts = 1;
 SELECT pg_reload_conf();
-SELECT test.until($$ SELECT pg_sleep(0.3) IS NOT NULL $$);
+-- A reload reaches this session and the worker by signals.
+SELECT pg_sleep(1);
 SELECT test.limited(restart_exit_code => 85) AS spins \gset
 SELECT test.beat_both(), unidesk._tick('2030-01-01 02:00:11+00');
 SELECT test.report('mine', :spins, 'failed', '{"exit_code":85,"reason":"run.exit_code","log_end":0,"checkpoint":true}');
