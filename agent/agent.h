@@ -65,7 +65,7 @@ typedef struct Attempt
 	char		name[DATA_NAME_BYTES];	/* of its directories */
 	char		container[DATA_NAME_BYTES + 4];
 	char		checkpoint[DATA_NAME_BYTES];	/* of the directory that all
-													 * attempts of its task share */
+												 * attempts of its task share */
 	TaskSpec   *spec;			/* owned; NULL when not to be prepared here */
 	int64_t		cpus_milli;		/* with memory and gpus: what it takes while
 								 * it runs; 0: an earlier agent did not say */

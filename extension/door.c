@@ -133,7 +133,11 @@ end_task(UnideskDoor *door, UnideskLive *live, int to, int reason, const Unidesk
 	live->state = to;
 	live->reason = reason;
 	add_ending(&door->tasks, live, to, reason, report);
-	/* A node is asked what it has, and told that it needs the checkpoint no more. */
+
+	/*
+	 * A node is asked what it has, and told that it needs the checkpoint no
+	 * more.
+	 */
 	if (live->checkpoint_node != 0 && live->checkpoint_node != live->node_id)
 		unidesk_beat_expire(live->checkpoint_node);
 }

@@ -202,7 +202,7 @@ static bool
 watch_queued(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 {
 	int			reason = is_over(task->deadline, 0) ? UD_REASON_RUN_TOTAL_TIMEOUT :
-		task->queue_s > 0 && is_over(task->queued_at, task->queue_s) ? UD_REASON_CTL_QUEUE_TIMEOUT : UD_REASON_NONE;
+	task->queue_s > 0 && is_over(task->queued_at, task->queue_s) ? UD_REASON_CTL_QUEUE_TIMEOUT : UD_REASON_NONE;
 
 	if (reason != UD_REASON_NONE)
 	{
