@@ -48,6 +48,7 @@ SYSTEM_SUITES := \
 	path \
 	lease \
 	identity \
+	limits \
 	container \
 	node \
 	fleet \

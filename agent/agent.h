@@ -65,6 +65,8 @@ typedef struct Attempt
 	Fence		fence;
 	char		name[DATA_NAME_BYTES];	/* of its directories */
 	char		container[DATA_NAME_BYTES + 4];
+	char		checkpoint[DATA_NAME_BYTES];	/* of the directory that all
+												 * attempts of its task share */
 	TaskSpec   *spec;			/* owned; NULL when not to be prepared here */
 	int64_t		cpus_milli;		/* with memory and gpus: what it takes while
 								 * it runs; 0: an earlier agent did not say */
@@ -97,6 +99,10 @@ typedef struct Attempt
 	MaybeSeconds run_left_s;	/* while it has not started */
 	int64_t		prepare_deadline_ns;	/* boot clock; INT64_MAX: none */
 	int64_t		run_deadline_ns;	/* boot clock; INT64_MAX: none */
+	MaybeSeconds idle_s;		/* how long its log may stay as it is */
+	MaybeSeconds warn_s;		/* before the run deadline it gets ... */
+	char		warn_signal[DESIRED_SIGNAL_BYTES];	/* ... this signal */
+	bool		warned;			/* it was sent */
 
 	int			state;			/* UdAttemptState */
 	int			phase;			/* index of the stage while preparing, or -1 */
@@ -108,6 +114,7 @@ typedef struct Attempt
 	bool		ended;			/* its container runs no more: the log is
 								 * whole */
 	uint64_t	log_end;
+	bool		saved;			/* at its end /checkpoint was not empty */
 	Outcome		outcome;
 
 	bool		report_dirty;	/* something is new since the last report */
@@ -115,6 +122,7 @@ typedef struct Attempt
 	uint32_t	report_seq;		/* of the last report in this session */
 	int64_t		report_sent_ns;
 	bool		remove_acked;	/* result committed */
+	bool		last;			/* its task has ended: so does the checkpoint */
 	bool		remove_now;		/* log acknowledged too: the worker may remove */
 	bool		gone;			/* nothing of it is left; the loop frees it */
 

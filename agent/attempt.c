@@ -66,6 +66,15 @@ attempt_find(Agent *agent, const Fence *fence)
 }
 
 Attempt *
+attempt_of_task(Agent *agent, int64_t incarnation, int64_t task)
+{
+	for (Attempt *attempt = agent->attempts; attempt != NULL; attempt = attempt->next)
+		if (!attempt->gone && attempt->fence.task == task && attempt->fence.incarnation == incarnation)
+			return attempt;
+	return NULL;
+}
+
+Attempt *
 attempt_add(Agent *agent, const Fence *fence, const char *node)
 {
 	Attempt    *attempt;
@@ -77,6 +86,7 @@ attempt_add(Agent *agent, const Fence *fence, const char *node)
 	attempt->fence = *fence;
 	attempt_write_name(fence, attempt->name);
 	snprintf(attempt->container, sizeof(attempt->container), "ud-%s", attempt->name);
+	data_write_checkpoint_name(fence->incarnation, fence->task, attempt->checkpoint);
 	snprintf(attempt->node, sizeof(attempt->node), "%s", node);
 	attempt->grace_s = 30;
 	attempt->prepare_deadline_ns = INT64_MAX;
@@ -315,6 +325,10 @@ attempt_remove_all(Attempt *attempt)
 		if (atomic_load(&agent->exiting))
 			return;
 	}
+	if (!attempt->last)
+		data_leave_checkpoint(&agent->data, attempt->checkpoint);
+	else if (data_drop_checkpoint(&agent->data, attempt->checkpoint, &err) < 0)
+		ud_warning("attempt %s: %s", attempt->name, err.message);
 	ud_info("attempt %s: removed", attempt->name);
 	agent_lock(agent);
 	attempt->gone = true;

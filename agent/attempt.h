@@ -13,6 +13,9 @@
 /* The caller holds Agent.lock in all functions of this block. */
 extern Attempt *attempt_find(Agent *agent, const Fence *fence);
 
+/* Any of a task's attempts that is not gone. */
+extern Attempt *attempt_of_task(Agent *agent, int64_t incarnation, int64_t task);
+
 /* A new entry with defaults; NULL when the table is full. */
 extern Attempt *attempt_add(Agent *agent, const Fence *fence, const char *node);
 

@@ -120,6 +120,17 @@ prepare_admit_gpu(Attempt *attempt, const char *uuid, UdError *err)
 	return 0;
 }
 
+/* Two attempts of one task must not write into one checkpoint. */
+static int
+prepare_admit_task(Attempt *attempt, UdError *err)
+{
+	for (Attempt *other = attempt->agent->attempts; other != NULL; other = other->next)
+		if (other != attempt && !other->ended && !other->gone &&
+			other->fence.task == attempt->fence.task && other->fence.incarnation == attempt->fence.incarnation)
+			return ud_error(err, UD_EEXIST, UD_REASON_NODE_REJECTED, "attempt %s of the same task is still here", other->name);
+	return 0;
+}
+
 /* Engine alive, disk above the floor, what was asked exists here. */
 static int
 prepare_admit(Attempt *attempt, UdError *err)
@@ -135,6 +146,8 @@ prepare_admit(Attempt *attempt, UdError *err)
 	agent_lock(agent);
 	if (spec->memory > agent->info.memory || spec->cpus_milli > agent->info.cpus_milli)
 		result = ud_error(err, UD_EINVAL, UD_REASON_NODE_REJECTED, "the task asks for more than this machine has");
+	if (result == 0)
+		result = prepare_admit_task(attempt, err);
 	for (char **gpu = spec->gpus; result == 0 && *gpu != NULL; gpu++)
 		result = prepare_admit_gpu(attempt, *gpu, err);
 	agent_unlock(agent);
@@ -306,7 +319,7 @@ prepare_create(Attempt *attempt, const DockerImage *image, UdError *err)
 	const char *host = agent->data.host;
 	ud_auto_free char *tree = ud_asprintf("%s/tree/%s", host, attempt->name);
 	ud_auto_free char *output = ud_asprintf("%s/out/%s/output", host, attempt->name);
-	ud_auto_free char *checkpoint = ud_asprintf("%s/out/%s/checkpoint", host, attempt->name);
+	ud_auto_free char *checkpoint = ud_asprintf("%s/checkpoint/%s", host, attempt->checkpoint);
 	ud_auto_free char *run = ud_asprintf("%s/run/%s", host, attempt->name);
 	ud_auto_free char *init = ud_asprintf("%s/bin/unidesk-init", host);
 	ud_auto_list TextList entrypoint = {0};
@@ -442,6 +455,7 @@ prepare_stage_in(Attempt *attempt, const char *mirror, const DockerImage *image,
 	int			left_s;
 
 	if (data_make_attempt(&agent->data, attempt->name, err) < 0 ||
+		data_make_checkpoint(&agent->data, attempt->checkpoint, err) < 0 ||
 		prepare_create(attempt, image, err) < 0)
 		return err->code;
 	if (prepare_check_interrupt(attempt, err) < 0 ||
@@ -450,7 +464,8 @@ prepare_stage_in(Attempt *attempt, const char *mirror, const DockerImage *image,
 	left_s = prepare_left_s(attempt, WRITE_TREE_TIMEOUT_S, err);
 	if (left_s < 0 ||
 		git_write_tree(&agent->git, mirror, attempt->spec->code_commit, tree, uid, gid, left_s, &attempt->interrupt, err) < 0 ||
-		data_chown_attempt(&agent->data, attempt->name, uid, gid, err) < 0)
+		data_chown_attempt(&agent->data, attempt->name, uid, gid, err) < 0 ||
+		data_chown_checkpoint(&agent->data, attempt->checkpoint, uid, gid, err) < 0)
 		return err->code;
 	return prepare_check_interrupt(attempt, err);
 }

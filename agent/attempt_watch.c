@@ -3,15 +3,18 @@
  *	  From a started container to its outcome; also after an agent restart.
  *
  * The worker waits in the engine, in slices that end at the next thing to do:
- * the end of the run time, the KILL after the grace.  An engine that does not
+ * a warning, the end of the run time or of the time it may be silent, the KILL
+ * after the grace.  An engine that does not
  * answer changes nothing: the container may well be running.
  */
 #include "agent/attempt.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
@@ -34,12 +37,78 @@ typedef struct Watch
 	int64_t		began_ns;
 	bool		term_sent;
 	int64_t		kill_at_ns;		/* after the TERM; INT64_MAX before */
+
+	/*
+	 * Progress is what its log says: monotonic clock, which stands still
+	 * while the machine does.
+	 */
+	int64_t		progress_ns;	/* the last there was */
+	int64_t		looked_ns;
+	struct stat log;			/* as it was then */
 } Watch;
+
+static int64_t
+watch_clock(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+/*
+ * Look whether its log has grown.  unidesk-init also touches the file while
+ * the log is beyond its budget.  What cannot be seen counts as progress.
+ */
+static void
+watch_look_at_log(Watch *watch)
+{
+	int64_t		now = watch_clock();
+	int64_t		since_ns = now - watch->looked_ns;
+	int64_t		age_ns;
+	struct stat info = {0};
+	UdError		err;
+	int			fd;
+	int			result = data_open_run(&watch->attempt->agent->data, watch->attempt->name, UD_RUN_LOG, &fd, &err);
+
+	if (result == 0)
+	{
+		result = fstat(fd, &info);
+		close(fd);
+	}
+	watch->looked_ns = now;
+	if (result == UD_ENOENT || (result == 0 && info.st_size == watch->log.st_size &&
+								info.st_mtim.tv_sec == watch->log.st_mtim.tv_sec && info.st_mtim.tv_nsec == watch->log.st_mtim.tv_nsec))
+		return;
+	watch->log = info;
+	/* When in the time since the last look, as far as the wall clock tells. */
+	age_ns = clock_ns(CLOCK_REALTIME) - ((int64_t) info.st_mtim.tv_sec * NS_PER_S + info.st_mtim.tv_nsec);
+	watch->progress_ns = now - (age_ns < 0 ? 0 : age_ns > since_ns ? since_ns : age_ns);
+}
+
+/* When the log has been silent for too long, from now on; INT64_MAX: never. */
+static int64_t
+watch_idle_left_ns(const Watch *watch)
+{
+	const Attempt *attempt = watch->attempt;
+
+	if (!attempt->idle_s.set || attempt->held)
+		return INT64_MAX;
+	return clock_add_s(watch->progress_ns, attempt->idle_s.value) - watch_clock();
+}
+
+/* Boot clock at which it is to be warned of its end; INT64_MAX: never. */
+static int64_t
+watch_warn_at_ns(const Attempt *attempt)
+{
+	if (!attempt->warn_s.set || attempt->warned || attempt->held || attempt->run_deadline_ns == INT64_MAX)
+		return INT64_MAX;
+	return clock_add_s(attempt->run_deadline_ns, -attempt->warn_s.value);
+}
 
 /* What is to be done now; Agent.lock is held. */
 static StopIntent
-watch_intent(const Attempt *attempt)
+watch_intent(const Watch *watch)
 {
+	const Attempt *attempt = watch->attempt;
+
 	if (attempt->discard)
 		return STOP_DISCARD;
 	if (attempt->intent != STOP_NONE)
@@ -50,7 +119,36 @@ watch_intent(const Attempt *attempt)
 		return STOP_DISK;
 	if (!attempt->held && clock_boot_ns() >= attempt->run_deadline_ns)
 		return STOP_RUN_TIMEOUT;
+	if (watch_idle_left_ns(watch) <= 0)
+		return STOP_IDLE;
 	return STOP_NONE;
+}
+
+/* Once, also when the agent ends in between: rather none than a second one. */
+static void
+watch_warn(Watch *watch)
+{
+	Attempt    *attempt = watch->attempt;
+	Agent	   *agent = attempt->agent;
+	char		signal[DESIRED_SIGNAL_BYTES];
+	UdError		err;
+	int			result;
+
+	agent_lock(agent);
+	attempt->warned = true;
+	memcpy(signal, attempt->warn_signal, sizeof(signal));
+	agent_unlock(agent);
+	attempt_save_state(attempt);
+	result = docker_kill(agent->docker, attempt->container, signal, &err);
+	if (result == 0)
+		ud_info("attempt %s: warned by %s that its run time ends", attempt->name, signal);
+	else if (result != UD_EEXIST && result != UD_ENOENT)
+	{
+		ud_warning("attempt %s: could not send %s: %s", attempt->name, signal, err.message);
+		agent_lock(agent);
+		attempt->warned = false;
+		agent_unlock(agent);
+	}
 }
 
 /*
@@ -108,8 +206,18 @@ watch_slice_s(const Watch *watch)
 	int64_t		left;
 
 	agent_lock(attempt->agent);
-	if (!watch->term_sent && !attempt->held && attempt->run_deadline_ns < next)
-		next = attempt->run_deadline_ns;
+	if (!watch->term_sent && !attempt->held)
+	{
+		int64_t		warn_at = watch_warn_at_ns(attempt);
+		int64_t		idle_left = watch_idle_left_ns(watch);
+
+		if (attempt->run_deadline_ns < next)
+			next = attempt->run_deadline_ns;
+		if (warn_at < next)
+			next = warn_at;
+		if (idle_left < INT64_MAX && clock_boot_ns() + idle_left < next)
+			next = clock_boot_ns() + idle_left;
+	}
 	agent_unlock(attempt->agent);
 	if (next == INT64_MAX)
 		return SLICE_S;
@@ -132,13 +240,17 @@ watch_until_end(Watch *watch)
 	{
 		StopIntent	intent;
 		bool		terms_new;
+		bool		warn;
 		int			exit_code;
 		int			result;
 
 		/* What is wanted from here on interrupts the wait below. */
 		atomic_store(&attempt->interrupt, false);
+		if (!watch->term_sent)
+			watch_look_at_log(watch);
 		agent_lock(agent);
-		intent = watch_intent(attempt);
+		intent = watch_intent(watch);
+		warn = clock_boot_ns() >= watch_warn_at_ns(attempt);
 		terms_new = attempt->terms_new;
 		attempt->terms_new = false;
 		agent_unlock(agent);
@@ -148,6 +260,8 @@ watch_until_end(Watch *watch)
 			watch_begin_stop(watch, intent);
 		else if (watch->term_sent && clock_boot_ns() >= watch->kill_at_ns)
 			watch_kill(watch);
+		else if (warn && !watch->term_sent)
+			watch_warn(watch);
 		result = docker_wait(agent->docker, attempt->container, watch_slice_s(watch), &attempt->interrupt, &exit_code, &err);
 		if (result == 0)
 			return 1;
@@ -255,15 +369,19 @@ attempt_watch(Attempt *attempt)
 		.attempt = attempt,
 		.began_ns = clock_boot_ns(),
 		.kill_at_ns = INT64_MAX,
+		.progress_ns = watch_clock(),
+		.looked_ns = watch_clock(),
 	};
 	ExitFacts	facts;
 	uint64_t	log_end;
+	bool		saved;
 	int			ended = watch_until_end(&watch);
 
 	if (ended < 0)
 		return;
 	watch_read_facts(&watch, ended > 0, &facts);
 	log_end = facts.has_record ? facts.record.log_end : watch_log_end(attempt);
+	saved = data_checkpoint_is_used(&agent->data, attempt->checkpoint);
 	if (atomic_load(&agent->exiting))
 		return;
 	agent_lock(agent);
@@ -275,6 +393,7 @@ attempt_watch(Attempt *attempt)
 	outcome_judge(&facts, &attempt->outcome);
 	attempt->stage_ms[AGENT_PREPARE_STAGES] = (facts.has_record ? facts.record.run_ns : clock_boot_ns() - watch.began_ns) / NS_PER_MS;
 	attempt->log_end = log_end;
+	attempt->saved = saved;
 	attempt->ended = true;
 	if (!attempt->discard)
 		attempt_set_state(attempt, attempt->outcome.state);

@@ -41,6 +41,7 @@ static const struct
 	{"bin", 0755, 0},
 	{"tree", 0711, offsetof(DataDir, tree_fd)},
 	{"out", 0700, offsetof(DataDir, out_fd)},
+	{"checkpoint", 0700, offsetof(DataDir, checkpoint_fd)},
 	{"run", 0700, offsetof(DataDir, run_fd)},
 	{"state", 0700, offsetof(DataDir, state_fd)},
 };
@@ -232,7 +233,7 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 	memset(data, 0, sizeof(*data));
 	data->path = path;
 	data->host = host;
-	data->mirrors_fd = data->probe_fd = data->tree_fd = data->out_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
+	data->mirrors_fd = data->probe_fd = data->tree_fd = data->out_fd = data->checkpoint_fd = data->run_fd = data->state_fd = data->lock_fd = -1;
 	data->root_fd = open(path, O_DIRECTORY | O_CLOEXEC);
 	if (data->root_fd < 0 || fstat(data->root_fd, &info) < 0)
 		return data_error(err, "open directory", path);
@@ -264,7 +265,8 @@ data_open(DataDir *data, const char *path, char *host, uid_t git_uid, const char
 void
 data_close(DataDir *data)
 {
-	int			fds[] = {data->mirrors_fd, data->probe_fd, data->tree_fd, data->out_fd, data->run_fd, data->state_fd, data->lock_fd, data->root_fd};
+	int			fds[] = {data->mirrors_fd, data->probe_fd, data->tree_fd, data->out_fd, data->checkpoint_fd, data->run_fd, data->state_fd,
+	data->lock_fd, data->root_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -294,7 +296,7 @@ data_make_attempt(const DataDir *data, const char *name, UdError *err)
 		mkdirat(data->out_fd, name, 0755) < 0)
 		return data_error(err, "make directories of", name);
 	out = openat(data->out_fd, name, O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (out < 0 || mkdirat(out, "output", 0755) < 0 || mkdirat(out, "checkpoint", 0755) < 0)
+	if (out < 0 || mkdirat(out, "output", 0755) < 0)
 		return data_error(err, "make directories of", name);
 	return 0;
 }
@@ -306,7 +308,6 @@ data_chown_attempt(const DataDir *data, const char *name, uid_t uid, gid_t gid, 
 
 	if (out < 0 ||
 		fchownat(out, "output", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchownat(out, "checkpoint", uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		fchownat(data->tree_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		fchownat(data->run_fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return data_error(err, "hand to the image's user the directories of", name);
@@ -433,8 +434,7 @@ data_write_probe(const DataDir *data, const char *file, const void *bytes, size_
 	return data_replace(data->probe_fd, file, 0600, bytes, len, err);
 }
 
-/* Call each with every name in the directory; names that begin with "." not. */
-static void
+void
 data_each(int dir, void (*each) (void *arg, const char *name), void *arg)
 {
 	int			copy = openat(dir, ".", O_DIRECTORY | O_CLOEXEC);

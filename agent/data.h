@@ -5,7 +5,9 @@
  *	mirrors/		bare repositories, owned by the uid git runs as
  *	bin/			copy of unidesk-init, mounted into every task
  *	tree/<name>		a task's code, mounted at /workspace
- *	out/<name>/		output and checkpoint, mounted at /output, /checkpoint
+ *	out/<name>/		output, mounted at /output
+ *	checkpoint/<task>	mounted at /checkpoint: <incarnation>-<task>, because it
+ *					outlives the attempts of its task
  *	run/<name>		log, exit, control, mounted at /run/unidesk
  *	probe/			proves that the engine sees this directory: see probe.h
  *	index			what the caches hold: see cache_index.h
@@ -13,14 +15,15 @@
  *	state/<name>	what the agent needs to go on after its own restart; never
  *					mounted, so no task can forge it
  *
- * <name> is "<incarnation8>-<task>-<attempt>".  tree, out and run belong to the
- * task while it runs: everything below them is hostile, so files are opened
+ * <name> is "<incarnation8>-<task>-<attempt>".  tree, out, checkpoint and run
+ * belong to the task while it runs: everything below them is hostile, so files are opened
  * relative to directory descriptors, without following links, and only when
  * they are regular.
  */
 #ifndef AGENT_DATA_H
 #define AGENT_DATA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -39,6 +42,7 @@ typedef struct DataDir
 	int			probe_fd;
 	int			tree_fd;
 	int			out_fd;
+	int			checkpoint_fd;
 	int			run_fd;
 	int			state_fd;
 	int			lock_fd;
@@ -57,6 +61,26 @@ extern int	data_chown_attempt(const DataDir *data, const char *name, uid_t uid, 
 
 /* All directories of the attempt, then its state; absent is no error. */
 extern int	data_remove_attempt(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+
+/*
+ * data_checkpoint.c: what a task saves.  Made where it is missing; left behind
+ * by an attempt with the time of its last use, or without anything in it
+ * removed; dropped when nobody needs it, which data_remove_dropped completes.
+ */
+extern void data_write_checkpoint_name(int64_t incarnation, int64_t task, char out[DATA_NAME_BYTES]);
+extern int	data_make_checkpoint(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+extern int	data_chown_checkpoint(const DataDir *data, const char *name, uid_t uid, gid_t gid, UdError *err) UD_MUSTCHECK;
+extern bool data_checkpoint_is_used(const DataDir *data, const char *name);
+extern void data_leave_checkpoint(const DataDir *data, const char *name);
+extern int	data_drop_checkpoint(const DataDir *data, const char *name, UdError *err) UD_MUSTCHECK;
+extern void data_remove_dropped(const DataDir *data);
+extern bool data_has_checkpoints(const DataDir *data);
+
+/* Call each with every checkpoint and the seconds since its last use. */
+extern void data_each_checkpoint(const DataDir *data, void (*each) (void *arg, int64_t incarnation, int64_t task, int64_t age_s), void *arg);
+
+/* Call each with every name in a directory; those that begin with "." not. */
+extern void data_each(int dir, void (*each) (void *arg, const char *name), void *arg);
 
 /*
  * A regular file of run/<name>, for reading; UD_ENOENT when absent, UD_EINVAL

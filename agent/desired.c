@@ -229,6 +229,20 @@ desired_maybe_seconds(struct json_object *object, const char *key, double min, M
 	return got < 0 ? got : 0;
 }
 
+/* A name of a signal without "SIG". */
+static int
+desired_signal(struct json_object *object, const char *key, char out[DESIRED_SIGNAL_BYTES], UdError *err)
+{
+	const char *text = "USR1";
+
+	if (json_get_text(object, key, DESIRED_SIGNAL_BYTES - 1, &text, err) < 0)
+		return err->code;
+	if (text[0] == '\0' || strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ12") != strlen(text))
+		return ud_error(err, UD_EPROTO, 0, "field \"%s\" is no name of a signal", key);
+	strcpy(out, text);
+	return 0;
+}
+
 int
 desired_parse_run(const void *body, size_t len, DesiredRun *out, UdError *err)
 {
@@ -243,6 +257,9 @@ desired_parse_run(const void *body, size_t len, DesiredRun *out, UdError *err)
 		desired_maybe_seconds(object, "lease_s", 0, &out->lease_s, err) < 0 ||
 		desired_maybe_seconds(object, "run_left_s", -SECONDS_MAX, &out->run_left_s, err) < 0 ||
 		desired_maybe_seconds(object, "prepare_left_s", -SECONDS_MAX, &out->prepare_left_s, err) < 0 ||
+		desired_maybe_seconds(object, "idle_s", 1, &out->idle_s, err) < 0 ||
+		desired_maybe_seconds(object, "warn_s", 0, &out->warn_s, err) < 0 ||
+		desired_signal(object, "warn_signal", out->warn_signal, err) < 0 ||
 		json_get_object(object, "spec", &spec, err) < 0)
 		return err->code;
 	/* A lease of no time is none: nothing ends here for lack of contact. */

@@ -16,6 +16,7 @@
 #define DESIRED_GPUS_MAX 64
 #define DESIRED_GPU_BYTES_MAX 95
 #define DESIRED_HEX_BYTES 17
+#define DESIRED_SIGNAL_BYTES 8
 
 /* The immutable part of an assignment.  All pointers are owned. */
 typedef struct TaskSpec
@@ -48,6 +49,9 @@ typedef struct DesiredRun
 	MaybeSeconds lease_s;
 	MaybeSeconds run_left_s;
 	MaybeSeconds prepare_left_s;
+	MaybeSeconds idle_s;
+	MaybeSeconds warn_s;
+	char		warn_signal[DESIRED_SIGNAL_BYTES];	/* "USR1" */
 	TaskSpec   *spec;			/* owned; NULL when the body has none */
 } DesiredRun;
 

@@ -89,6 +89,7 @@ typedef struct Writer
 {
 	char		name[DATA_NAME_BYTES];
 	char		container[DATA_NAME_BYTES + 4];
+	char		checkpoint[DATA_NAME_BYTES];
 	Fence		fence;
 	int64_t		bytes;
 } Writer;
@@ -103,6 +104,7 @@ measure_writer(Agent *agent, Writer *writer)
 		ud_warning("attempt %s: %s", writer->name, err.message);
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
 		writer->bytes += tree_size(dirs[i], writer->name);
+	writer->bytes += tree_size(agent->data.checkpoint_fd, writer->checkpoint);
 }
 
 /* Attempts that run; *stopping when one is already being ended. */
@@ -122,6 +124,7 @@ list_writers(Agent *agent, Writer *writers, bool *stopping)
 		*stopping = *stopping || attempt->disk_full || attempt->intent != STOP_NONE;
 		memcpy(writer->name, attempt->name, sizeof(writer->name));
 		memcpy(writer->container, attempt->container, sizeof(writer->container));
+		memcpy(writer->checkpoint, attempt->checkpoint, sizeof(writer->checkpoint));
 		writer->fence = attempt->fence;
 		count++;
 	}
@@ -201,6 +204,7 @@ keeper_main(void *arg)
 			keeper.trim_tried_ns = clock_boot_ns();
 		/* Without a session there is no floor yet, and nothing to protect. */
 		watch_disk(&keeper);
+		data_remove_dropped(&keeper.agent->data);
 		agent_pause(keeper.agent, LOOK_MS);
 	}
 	return NULL;

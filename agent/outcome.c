@@ -128,6 +128,8 @@ outcome_judge(const ExitFacts *facts, Outcome *outcome)
 		outcome_set(outcome, facts->final_state, facts->final_reason, "");
 	else if (facts->intent == STOP_RUN_TIMEOUT)
 		outcome_set(outcome, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TIMEOUT, "its run time was over");
+	else if (facts->intent == STOP_IDLE)
+		outcome_set(outcome, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_NO_PROGRESS, "it wrote nothing to its log for longer than its idle_timeout");
 	else if (facts->intent == STOP_DISK)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK,
 					"the node's disk was almost full, and this attempt had written more to it than any other: write less, or remove what is not needed");

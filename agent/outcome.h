@@ -18,7 +18,8 @@ typedef enum StopIntent
 	STOP_WANTED = 1,			/* the server wants it */
 	STOP_RUN_TIMEOUT = 2,		/* the run time is over */
 	STOP_DISCARD = 3,			/* stale or to be removed: nothing is reported */
-	STOP_DISK = 4				/* the disk is almost full, and it did that */
+	STOP_DISK = 4,				/* the disk is almost full, and it did that */
+	STOP_IDLE = 5				/* its log did not grow for as long as it may */
 } StopIntent;
 
 /* Everything the judgement rests on. */

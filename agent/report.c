@@ -20,6 +20,9 @@
 #include "agent/json.h"
 #include "agent/lease.h"
 
+/* So many are listed at once: an inventory is one message. */
+#define CHECKPOINTS_MAX 500
+
 const char *const report_stage_names[AGENT_STAGES] = {"fetch", "build", "stage_in", "run"};
 
 /* Like json_set_text for text of any origin, cut to max bytes. */
@@ -50,7 +53,10 @@ report_set_outcome(struct json_object *object, const Attempt *attempt)
 	if (outcome->message[0] != '\0')
 		report_set_text(object, "message", outcome->message, 4000);
 	if (attempt->ran)
+	{
 		json_set_int(object, "log_end", (int64_t) attempt->log_end);
+		json_set_bool(object, "checkpoint", attempt->saved);
+	}
 }
 
 void
@@ -79,6 +85,8 @@ report_write(const Attempt *attempt, UdBuf *out)
 		report_set_text(object, "image_id", attempt->image_id, 80);
 	if (UD_ATTEMPT_IS_TERMINAL(attempt->state))
 		report_set_outcome(object, attempt);
+	else if (attempt->state == UD_ATTEMPT_STOPPING && attempt->intent == STOP_IDLE)
+		json_set_text(object, "reason", ud_reason_text(UD_REASON_RUN_NO_PROGRESS));
 	json_write(object, out);
 }
 
@@ -118,6 +126,48 @@ report_add_attempts(const Agent *agent, struct json_object *object)
 		json_object_array_add(list, item);
 	}
 	json_object_object_add(object, "attempts", list);
+}
+
+/* The list of checkpoints without an attempt while it is made. */
+typedef struct CheckpointList
+{
+	const Agent *agent;
+	struct json_object *list;
+	int			count;
+} CheckpointList;
+
+static void
+report_add_checkpoint(void *arg, int64_t incarnation, int64_t task, int64_t age_s)
+{
+	CheckpointList *checkpoints = arg;
+	struct json_object *item;
+	char		hex[DESIRED_HEX_BYTES];
+
+	/* The rest comes when these are gone. */
+	if (checkpoints->count >= CHECKPOINTS_MAX || attempt_of_task((Agent *) checkpoints->agent, incarnation, task) != NULL)
+		return;
+	checkpoints->count++;
+	item = json_object_new_object();
+	incarnation_write(incarnation, hex);
+	json_set_text(item, "incarnation", hex);
+	json_set_int(item, "task", task);
+	json_set_int(item, "age_s", age_s);
+	json_object_array_add(checkpoints->list, item);
+}
+
+static void
+report_add_checkpoints(const Agent *agent, struct json_object *object)
+{
+	CheckpointList checkpoints = {
+		.agent = agent,
+		.list = json_object_new_array(),
+	};
+
+	data_each_checkpoint(&agent->data, report_add_checkpoint, &checkpoints);
+	if (checkpoints.count > 0)
+		json_object_object_add(object, "checkpoints", checkpoints.list);
+	else
+		json_object_put(checkpoints.list);
 }
 
 static void
@@ -202,6 +252,7 @@ report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 	json_object_object_add(object, "labels", labels);
 	json_set_int(object, "last_rev", last_rev);
 	report_add_attempts(agent, object);
+	report_add_checkpoints(agent, object);
 	json_write(object, out);
 }
 
@@ -212,6 +263,7 @@ report_write_inventory(const Agent *agent, UdBuf *out)
 
 	report_add_engine(agent, object);
 	report_add_attempts(agent, object);
+	report_add_checkpoints(agent, object);
 	json_write(object, out);
 }
 

@@ -21,6 +21,8 @@
 #define PROGRESS_INTERVAL_NS NS_PER_S
 /* --health is content for as many beats after an acknowledged one. */
 #define ALIVE_BEATS 4
+/* Checkpoints whose task ended elsewhere stay at most this long. */
+#define CHECKPOINTS_INTERVAL_NS (600 * NS_PER_S)
 /* A frame is closed when it reaches this; one more body always fits. */
 #define FRAME_BYTES_SOFT ((size_t) (512 * 1024))
 
@@ -166,6 +168,7 @@ session_on_welcome(Session *session, const UdHeader *header, const UdEnvelope *e
 	session->welcomed = true;
 	session->number = header->session;
 	session->next_beat_ns = clock_boot_ns();
+	session->next_checkpoints_ns = session->next_beat_ns + CHECKPOINTS_INTERVAL_NS;
 	agent_lock(agent);
 	if (agent->incarnation != welcome.incarnation)
 		session_forget_revisions(session);
@@ -237,6 +240,8 @@ session_on_report_ack(Session *session, const UdEnvelope *envelope)
 			attempt->report_settled = true;
 		if ((envelope->flags & UD_FLAG_REMOVE) != 0 && UD_ATTEMPT_IS_TERMINAL(attempt->state))
 			attempt->remove_acked = true;
+		if ((envelope->flags & UD_FLAG_LAST) != 0 && UD_ATTEMPT_IS_TERMINAL(attempt->state))
+			attempt->last = true;
 	}
 	agent_unlock(agent);
 }
@@ -411,6 +416,12 @@ session_tick(Session *session)
 	if (agent->info_changes != session->info_told)
 		session->inventory_due = true;
 	agent_unlock(agent);
+	if (session->welcomed && now >= session->next_checkpoints_ns)
+	{
+		/* Whose tasks have ended meanwhile?  The answer says. */
+		session->next_checkpoints_ns = now + CHECKPOINTS_INTERVAL_NS;
+		session->inventory_due = session->inventory_due || data_has_checkpoints(&agent->data);
+	}
 	if (session->welcomed && session->inventory_due)
 	{
 		session->inventory_due = false;

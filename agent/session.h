@@ -29,6 +29,7 @@ typedef struct Session
 	uint32_t	beat_sequence;
 	int64_t		beat_sent_ns[SESSION_BEATS];	/* by sequence modulo */
 	int64_t		next_beat_ns;
+	int64_t		next_checkpoints_ns;
 	int64_t		last_report_ns; /* when a frame with reports was made */
 	int64_t		retry_after_ms; /* what a drain asked for, or 0 */
 	UdBuf		control;		/* encoded messages to send */

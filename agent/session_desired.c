@@ -71,6 +71,9 @@ desired_apply_terms(Attempt *attempt, const DesiredRun *run)
 		attempt->grace_s = run->grace_s;
 	attempt->lease_s = run->lease_s;
 	attempt->run_left_s = run->run_left_s;
+	attempt->idle_s = run->idle_s;
+	attempt->warn_s = run->warn_s;
+	memcpy(attempt->warn_signal, run->warn_signal, sizeof(attempt->warn_signal));
 	attempt->prepare_deadline_ns = run->prepare_left_s.set ? clock_add_s(now, run->prepare_left_s.value) : INT64_MAX;
 	if (attempt->ran && attempt->intent == STOP_NONE)
 	{
@@ -157,6 +160,25 @@ desired_stop(Session *session, const UdEnvelope *envelope, const Fence *fence, c
 	}
 }
 
+/* What the task saved is of no use any more, unless it runs here after all. */
+static void
+desired_drop_checkpoint(Agent *agent, const Fence *fence)
+{
+	char		name[DATA_NAME_BYTES];
+	UdError		err;
+
+	data_write_checkpoint_name(fence->incarnation, fence->task, name);
+	agent_lock(agent);
+	if (attempt_of_task(agent, fence->incarnation, fence->task) == NULL)
+	{
+		ud_info("checkpoint %s: no longer needed, removed", name);
+		/* In a moment by its name, then in peace by the keeper. */
+		if (data_drop_checkpoint(&agent->data, name, &err) < 0)
+			ud_warning("checkpoint %s: %s", name, err.message);
+	}
+	agent_unlock(agent);
+}
+
 void
 session_on_desired(Session *session, const UdEnvelope *envelope, const uint8_t *body)
 {
@@ -168,6 +190,11 @@ session_on_desired(Session *session, const UdEnvelope *envelope, const uint8_t *
 	};
 	Attempt    *attempt;
 
+	if (fence.incarnation != 0 && fence.task > 0 && fence.attempt == 0 && envelope->state == UD_WANT_REMOVE)
+	{
+		desired_drop_checkpoint(agent, &fence);
+		return;
+	}
 	if (fence.incarnation == 0 || fence.task <= 0 || fence.attempt <= 0)
 	{
 		session_queue_error(session, envelope, ud_reason_text(UD_REASON_CTL_STALE), "desired without a fence");

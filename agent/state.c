@@ -23,6 +23,15 @@ state_set_maybe(struct json_object *object, const char *key, const MaybeSeconds 
 		json_set_number(object, key, seconds->value);
 }
 
+static int
+state_get_maybe(struct json_object *object, const char *key, MaybeSeconds *seconds, UdError *err)
+{
+	int			got = json_get_number(object, key, 0, SECONDS_MAX, &seconds->value, err);
+
+	seconds->set = got > 0;
+	return got;
+}
+
 void
 state_write(const Attempt *attempt, UdBuf *out)
 {
@@ -43,6 +52,10 @@ state_write(const Attempt *attempt, UdBuf *out)
 	json_set_text(object, "boot_id", attempt->other_boot ? "" : clock_boot_id());
 	json_set_int(object, "run_deadline_boot_ns", attempt->run_deadline_ns);
 	json_set_number(object, "grace_s", attempt->grace_s);
+	state_set_maybe(object, "idle_s", &attempt->idle_s);
+	state_set_maybe(object, "warn_s", &attempt->warn_s);
+	json_set_text(object, "warn_signal", attempt->warn_signal);
+	json_set_bool(object, "warned", attempt->warned);
 	state_set_maybe(object, "lease_s", &attempt->lease_s);
 	json_set_int(object, "cpus_milli", attempt->cpus_milli);
 	json_set_int(object, "memory", attempt->memory);
@@ -97,7 +110,7 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 	int64_t		intent = 0;
 	int64_t		final_state = 0;
 	int64_t		final_reason = 0;
-	int			lease;
+	const char *warn_signal = "";
 
 	if (object == NULL)
 		return err->code;
@@ -107,15 +120,21 @@ state_read(const void *text, size_t len, Attempt *attempt, UdError *err)
 		json_get_number(object, "grace_s", 0, SECONDS_MAX, &attempt->grace_s, err) < 0 ||
 		json_get_int(object, "cpus_milli", 0, INT64_MAX, &attempt->cpus_milli, err) < 0 ||
 		json_get_int(object, "memory", 0, INT64_MAX, &attempt->memory, err) < 0 ||
-		json_get_int(object, "intent", STOP_NONE, STOP_DISK, &intent, err) < 0 ||
+		state_get_maybe(object, "lease_s", &attempt->lease_s, err) < 0 ||
+		state_get_maybe(object, "idle_s", &attempt->idle_s, err) < 0 ||
+		state_get_maybe(object, "warn_s", &attempt->warn_s, err) < 0 ||
+		json_get_text(object, "warn_signal", DESIRED_SIGNAL_BYTES - 1, &warn_signal, err) < 0 ||
+		json_get_bool(object, "warned", &attempt->warned, err) < 0 ||
+		json_get_int(object, "intent", STOP_NONE, STOP_IDLE, &intent, err) < 0 ||
 		json_get_bool(object, "stop_wanted", &attempt->stop_wanted, err) < 0 ||
 		json_get_int(object, "final_state", 0, UD_ATTEMPT_REJECTED, &final_state, err) < 0 ||
 		json_get_int(object, "final_reason", 0, 9999, &final_reason, err) < 0 ||
 		json_get_object(object, "stage_ms", &stages, err) < 0 ||
-		json_get_texts(object, "gpus", DESIRED_GPUS_MAX, DESIRED_GPU_BYTES_MAX, &attempt->gpus, err) < 0 ||
-		(lease = json_get_number(object, "lease_s", 0, SECONDS_MAX, &attempt->lease_s.value, err)) < 0)
+		json_get_texts(object, "gpus", DESIRED_GPUS_MAX, DESIRED_GPU_BYTES_MAX, &attempt->gpus, err) < 0)
 		return err->code;
-	attempt->lease_s.set = lease > 0 && attempt->lease_s.value > 0;
+	/* One of before wrote 0 for none. */
+	attempt->lease_s.set = attempt->lease_s.set && attempt->lease_s.value > 0;
+	strcpy(attempt->warn_signal, warn_signal);
 	attempt->intent = (StopIntent) intent;
 	attempt->discard = intent == STOP_DISCARD;
 	attempt->final_state = (int) final_state;

@@ -135,6 +135,8 @@ typedef enum UdLogStream
 								 * and run directory once the log is acked */
 #define UD_FLAG_STALE 0x02		/* report_ack, log_ack: this fence is not
 								 * current; stop it and remove it */
+#define UD_FLAG_LAST 0x04		/* report_ack, with remove: the task has
+								 * ended, its checkpoint goes too */
 
 /* WebSocket close codes of the bridge, beside the standard ones. */
 #define UD_CLOSE_GOING_AWAY 1001	/* reconnect */

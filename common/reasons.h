@@ -22,6 +22,9 @@
 	X(RUN_OUTPUT_LOST, 104, "run.output_lost", 1, 0) \
 	X(RUN_START_FAILED, 105, "run.start_failed", 0, 1) \
 	X(RUN_DISK, 106, "run.disk", 0, 1) \
+	X(RUN_CHECKPOINTED, 107, "run.checkpointed", 1, 0) \
+	X(RUN_TOTAL_TIMEOUT, 108, "run.total_timeout", 0, 1) \
+	X(RUN_NO_PROGRESS, 109, "run.no_progress", 0, 1) \
 	X(PREP_REPO_UNREACHABLE, 200, "prep.repo_unreachable", 1, 0) \
 	X(PREP_REPO_REFUSED, 201, "prep.repo_refused", 0, 1) \
 	X(PREP_COMMIT_NOT_FOUND, 202, "prep.commit_not_found", 0, 1) \
@@ -65,6 +68,7 @@
 	X(NOMATCH_MEMORY, 521, "nomatch.memory", 0, 0) \
 	X(NOMATCH_GPUS, 522, "nomatch.gpus", 0, 0) \
 	X(NOMATCH_LABELS, 523, "nomatch.labels", 0, 0) \
+	X(NOMATCH_CHECKPOINT_NODE, 524, "nomatch.checkpoint_node", 0, 0) \
 	X(NODE_NOT_ONLINE, 540, "node.not_online", 0, 0) \
 	X(NODE_NOT_OPEN, 541, "node.not_open", 0, 0) \
 	X(NODE_EXCLUDED, 542, "node.excluded", 0, 0) \

@@ -13,6 +13,11 @@
  *	lost					by on_lost: queued or failed
  *	rejected, preempted		queued; costs none of the task's own retries
  *
+ * One that failed with the task's restart_exit_code said "saved, start me
+ * again": the task is queued at once and no retry is used up.  What it saved
+ * lies on its node, so the next attempt goes there (checkpoint_node), until
+ * the node is lost or cannot be had for unidesk.checkpoint_wait.
+ *
  * An ordinary task has four events: submitted, placed, running, ended.  The
  * steps up to preparing are part of the event that follows them; until then
  * the row alone says how far the preparation is.
@@ -27,6 +32,7 @@
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "door_write.h"
+#include "shared.h"
 
 /* More than any setting of the longest wait allows. */
 #define BACKOFF_DOUBLINGS_MAX 20
@@ -159,6 +165,13 @@ end_task(UnideskDoor *door, UnideskLive *live, int to, int reason, const Unidesk
 	live->state = to;
 	live->reason = reason;
 	add_ending(&door->tasks, live, to, reason, report);
+
+	/*
+	 * A node is asked what it has, and told that it needs the checkpoint no
+	 * more.
+	 */
+	if (live->checkpoint_node != 0 && live->checkpoint_node != live->node_id)
+		unidesk_beat_expire(live->checkpoint_node);
 }
 
 /* What comes after an attempt, beside the state of its task. */
@@ -216,6 +229,33 @@ is_fault_of_node(int attempt_state, const UnideskReport *report)
 	return attempt_state != UD_ATTEMPT_LOST || (report != NULL && report->reason == UD_REASON_NODE_CONTAINER_GONE);
 }
 
+/* Does max_retries apply to how it ended? */
+static bool
+may_retry(const UnideskLive *live, const UnideskReport *report)
+{
+	int			code;
+
+	if (!live->has_retry_on)
+		return true;
+	if (report == NULL || !report->has_exit_code)
+		return false;
+	code = report->exit_code & 255;
+	return (live->retry_on[code / 64] >> (code % 64) & 1) != 0;
+}
+
+/* It saved what it has and wants to go on from there. */
+static int
+after_checkpoint(UnideskLive *live, Sequel *sequel)
+{
+	if (live->restarts >= unidesk_checkpoint_restarts)
+		return UNIDESK_TASK_FAILED;
+	live->restarts++;
+	/* One that only spins must not keep everybody busy. */
+	if (unidesk_now() - live->started_at < unidesk_checkpoint_min_run * USECS_PER_SEC)
+		sequel->wait_us = backoff_us(1, 0);
+	return UNIDESK_TASK_QUEUED;
+}
+
 /* What becomes of the task: a terminal state, or queued. */
 static int
 task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport *report, Sequel *sequel)
@@ -238,11 +278,13 @@ task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport
 			break;				/* also when withdrawn: an agent may ignore
 								 * all it gets */
 	}
+	if (reason == UD_REASON_RUN_CHECKPOINTED)
+		return after_checkpoint(live, sequel);
 	if (!ud_reason_is_retryable(reason))
 		return UNIDESK_TASK_FAILED;
 	if (ud_reason_counts(reason))
 	{
-		if (live->user_failures >= live->max_retries)
+		if (live->user_failures >= live->max_retries || !may_retry(live, report))
 			return UNIDESK_TASK_FAILED;
 		sequel->wait_us = backoff_us(++live->user_failures, 0);
 	}
@@ -264,6 +306,9 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 		return UD_REASON_NONE;
 	if (live->want == UD_WANT_STOP && live->want_final == to)
 		return live->want_reason;
+	if (to == UD_ATTEMPT_FAILED && report != NULL && report->reason == UD_REASON_RUN_EXIT_CODE &&
+		report->has_exit_code && live->restart_exit_code != 0 && report->exit_code == live->restart_exit_code)
+		return UD_REASON_RUN_CHECKPOINTED;
 	if (report != NULL && report->reason != 0)
 		return report->reason;
 	switch (to)
@@ -281,12 +326,18 @@ ending_reason(UnideskLive *live, int to, const UnideskReport *report)
 	}
 }
 
-/* For the event: when the next attempt may begin, and how many failed. */
+/* For the event: when the next attempt may begin, in UTC, and how many failed. */
 static const char *
 retry_data(const UnideskLive *live)
 {
-	return psprintf("{\"not_before\": \"%s\", \"user_failures\": %d, \"infra_failures\": %d}",
-					timestamptz_to_str(live->not_before), live->user_failures, live->infra_failures);
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(live->not_before, NULL, &tm, &fsec, NULL, NULL) != 0)
+		elog(ERROR, "the time of a retry is out of range");
+	return psprintf("{\"not_before\": \"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\", \"user_failures\": %d, \"infra_failures\": %d}",
+					tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, fsec / 1000,
+					live->user_failures, live->infra_failures);
 }
 
 /* The report of a last attempt, its message led by why it is the last. */
@@ -306,19 +357,59 @@ report_given_up(const UnideskLive *live, const UnideskReport *report)
 	return copy;
 }
 
+void
+unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor)
+{
+	static SPIPlanPtr name_plan;
+	static SPIPlanPtr plan;
+	UnideskArgs name = {0};
+	UnideskArgs args = {0};
+	uint64		known;
+
+	live->checkpoint_node = 0;
+	live->reason = UD_REASON_NOMATCH_CHECKPOINT_NODE;
+	unidesk_arg_int32(&name, node_id);
+	known = unidesk_execute(&name_plan, "SELECT name FROM unidesk_data.node WHERE id = $1", &name);
+	tell(door, live, live->state, 0, live->reason, actor, NULL, 0)->data =
+		psprintf("what it saved on node %s is out of reach: it starts from an empty checkpoint", known ? unidesk_column_text(0, 1) : "?");
+	unidesk_arg_int64(&args, live->task_id);
+	unidesk_execute(&plan, "UPDATE unidesk_data.live SET checkpoint_node = NULL WHERE task_id = $1", &args);
+}
+
+/*
+ * Before a task goes back into the queue: where its next attempt finds what
+ * this one saved.  True when that is out of reach, if there is anything.
+ */
+static bool
+follow_checkpoint(UnideskLive *live, const UnideskReport *report, bool confirmed)
+{
+	bool		may_have_saved = live->restart_exit_code != 0 && live->started_at != 0;
+
+	if (report != NULL && report->checkpoint == UNIDESK_CHECKPOINT_THERE)
+		live->checkpoint_node = live->node_id;
+	else if (report != NULL && report->checkpoint == UNIDESK_CHECKPOINT_NONE)
+		live->checkpoint_node = 0;
+	else if (may_have_saved)
+		/* Its node did not say; it knows when it prepares the next. */
+		live->checkpoint_node = live->node_id;
+	/* A node where nothing goes well does not keep it for ever. */
+	return live->checkpoint_node != 0 && (!confirmed || live->infra_failures * 2 > unidesk_infra_retries);
+}
+
 static void
 end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *report, bool confirmed,
 			int by, UnideskActor actor, const int16 *path, int path_length)
 {
 	int			reason = ending_reason(live, to, report);
 	Sequel		sequel = {0};
-	int			task_state = task_after(live, to, reason, report, &sequel);
+	int			task_state;
+	int32		node_id = live->node_id;
+	bool		out_of_reach;
 	DoorEvent  *event;
 
 	/* In finishing its container is gone and its allocation with it. */
 	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
 
-	unidesk_check_task_move(live->state, task_state, by);
 	for (int i = 0; i < path_length; i++)
 		if (path[i] == UD_ATTEMPT_RUNNING && live->started_at == 0)
 
@@ -328,6 +419,8 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 			 */
 			live->started_at = unidesk_now() -
 				(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
+	task_state = task_after(live, to, reason, report, &sequel);
+	unidesk_check_task_move(live->state, task_state, by);
 	event = tell(door, live, task_state, to, reason, actor, path, path_length);
 	if (to != UD_ATTEMPT_SUCCEEDED)
 		add_ending(&door->attempts, live, to, reason, report);
@@ -338,12 +431,18 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 		if (sequel.given_up)
 			report = report_given_up(live, report);
 		end_task(door, live, task_state, reason, report);
+		return;
 	}
-	else
-	{
-		requeue(live, reason, &sequel);
-		event->data = retry_data(live);
-	}
+	out_of_reach = follow_checkpoint(live, report, confirmed);
+	/* Where its checkpoint is, it is never kept away from. */
+	if (!out_of_reach && live->checkpoint_node == sequel.excluded_node)
+		sequel.excluded_node = 0;
+	if (live->checkpoint_node != 0)
+		node_id = live->checkpoint_node;
+	requeue(live, reason, &sequel);
+	event->data = retry_data(live);
+	if (out_of_reach)
+		unidesk_checkpoint_give_up(door, live, node_id, actor);
 }
 
 bool
@@ -389,13 +488,14 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	{
 		/*
 		 * An agent stops what nobody asked it to only when the run limit is
-		 * over.
+		 * over, or it makes no progress.
 		 */
 		if (to == UD_ATTEMPT_STOPPING && live->want != UD_WANT_STOP)
 		{
 			live->want = UD_WANT_STOP;
 			live->want_final = UD_ATTEMPT_TIMED_OUT;
-			live->want_reason = UD_REASON_RUN_TIMEOUT;
+			live->want_reason = report != NULL && report->reason == UD_REASON_RUN_NO_PROGRESS ?
+				UD_REASON_RUN_NO_PROGRESS : UD_REASON_RUN_TIMEOUT;
 		}
 		progress(door, live, to, report, path, length, actor);
 	}

@@ -48,6 +48,11 @@ typedef struct UnideskLive
 	TimestampTz state_at;
 	bool		left;			/* on a machine that another one replaced ... */
 	pg_uuid_t	left_on;		/* ... this one; see identity.h */
+	int			restart_exit_code;	/* 0: none */
+	int			restarts;		/* after that exit code, so far */
+	int32		checkpoint_node;	/* has its checkpoint; 0: none */
+	bool		has_retry_on;
+	uint64		retry_on[4];	/* a bit for each exit code */
 	bool		needs_order;	/* a stop that the worker has to number */
 	bool		requeued;
 	bool		dirty;			/* the door has to write it */
@@ -103,6 +108,12 @@ extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int 
  */
 extern void unidesk_task_note(UnideskDoor *door, UnideskLive *live, int attempt, int attempt_state,
 							  int reason, const char *text, UnideskActor actor);
+
+/*
+ * The checkpoint of a locked row without an attempt is out of reach: what it
+ * was on is told, and the task starts from an empty one anywhere.
+ */
+extern void unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor);
 
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);

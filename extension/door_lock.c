@@ -5,14 +5,34 @@
 #include "unidesk.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 
 #include "door.h"
 
 #define SELECT_LIVE \
 	"SELECT task_id, state, reason, seq, attempt, incarnation, node_id, attempt_state," \
 	" phase, want, want_final, want_reason, cpus_milli, memory, gpus, gpu_mask," \
-	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at, state_at, left_on" \
+	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at, state_at, left_on," \
+	" restart_exit_code, restarts, checkpoint_node, retry_on" \
 	" FROM unidesk_data.live"
+
+/* The exit codes of an array as bits. */
+static void
+read_retry_on(uint64 row, int column, UnideskLive *live)
+{
+	Datum		array = unidesk_column(row, column, NULL);
+	Datum	   *codes;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &codes, NULL, &count);
+	live->has_retry_on = true;
+	for (int i = 0; i < count; i++)
+	{
+		uint8		code = (uint8) DatumGetInt16(codes[i]);
+
+		live->retry_on[code / 64] |= UINT64CONST(1) << (code % 64);
+	}
+}
 
 static void
 read_live(uint64 row, UnideskLive *live)
@@ -48,6 +68,12 @@ read_live(uint64 row, UnideskLive *live)
 	live->left = !is_null;
 	if (live->left)
 		live->left_on = *DatumGetUUIDP(left_on);
+	live->restart_exit_code = unidesk_column_int32(row, 25);
+	live->restarts = unidesk_column_int32(row, 26);
+	live->checkpoint_node = unidesk_column_int32(row, 27);
+	unidesk_column(row, 28, &is_null);
+	if (!is_null)
+		read_retry_on(row, 28, live);
 }
 
 UnideskLock

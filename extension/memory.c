@@ -152,6 +152,10 @@ due_when_queued(const MemoryTask *task)
 		consider(&due, task->queued_at, unidesk_exclude_for);
 	if (task->queue_s > 0)
 		consider(&due, task->queued_at, task->queue_s);
+	consider(&due, task->deadline, 0);
+	/* In its backoff it is not looked for yet. */
+	if (task->checkpoint_node != 0 && (task->class != NULL || task->waiting))
+		consider(&due, task->queued_at, unidesk_checkpoint_wait);
 	return due;
 }
 
@@ -166,6 +170,8 @@ due_when_active(const MemoryTask *task)
 			consider(&due, task->left_at, task->lease_s);
 		return due;
 	}
+	if (task->want == UD_WANT_RUN && task->attempt_state <= UD_ATTEMPT_RUNNING)
+		consider(&due, task->deadline, 0);
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (task->lease_s >= 0)
@@ -288,6 +294,7 @@ enter_queue(MemoryTask *task, const char *labels)
 	bool		is_new;
 
 	demand.labels = labels;
+	demand.only_node = task->checkpoint_node;
 	demand.excluded_node = 0;
 	if (task->excluded_node != 0 && task->queued_at + unidesk_exclude_for * USECS_PER_SEC > unidesk_now())
 		demand.excluded_node = task->excluded_node;
@@ -418,7 +425,7 @@ forget(MemoryTask *task)
 #define TASK_COLUMNS \
 	"SELECT task_id, state, priority, cpus_milli, memory, gpus, labels, excluded_node, queued_at, not_before," \
 	" queue_s, prepare_s, run_s, grace_s, coalesce(lease_s, -1), attempt, incarnation, node_id, attempt_state," \
-	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at, owner_id, reason, left_at FROM unidesk_data.live"
+	" want, order_no IS NOT NULL, gpu_mask, placed_at, started_at, state_at, owner_id, reason, left_at, deadline, checkpoint_node FROM unidesk_data.live"
 
 static void
 fill_task(MemoryTask *task, uint64 row)
@@ -430,6 +437,7 @@ fill_task(MemoryTask *task, uint64 row)
 	task->demand.gpus = unidesk_column_int32(row, 6);
 	task->demand.labels = NULL;
 	task->demand.excluded_node = 0;
+	task->demand.only_node = 0;
 	task->excluded_node = unidesk_column_int32(row, 8);
 	task->queued_at = unidesk_column_time(row, 9);
 	task->not_before = unidesk_column_time(row, 10);
@@ -450,6 +458,8 @@ fill_task(MemoryTask *task, uint64 row)
 	task->owner_id = unidesk_column_int32(row, 26);
 	task->left_at = unidesk_column_time(row, 28);
 	task->told = unidesk_column_int32(row, 27) == UD_REASON_POLICY_DEMANDS;
+	task->deadline = unidesk_column_time(row, 29);
+	task->checkpoint_node = unidesk_column_int32(row, 30);
 }
 
 static void

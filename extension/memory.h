@@ -36,6 +36,8 @@ typedef struct MemoryTask
 	int32		excluded_node;	/* as in the row; demand has it while it holds */
 	TimestampTz queued_at;
 	TimestampTz not_before;		/* 0: none */
+	TimestampTz deadline;		/* of all its attempts and waits; 0: none */
+	int32		checkpoint_node;	/* 0: none */
 	int32		queue_s;		/* 0: none */
 	int32		prepare_s;
 	int32		run_s;

@@ -74,6 +74,9 @@ extern void unidesk_take_hello(ReturnSetInfo *result, const UnideskMessage *mess
 extern void unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message);
 extern void unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message);
 
+/* The checkpoints that an inventory lists: those nobody needs are to be removed. */
+extern void unidesk_take_checkpoints(ReturnSetInfo *result, const UnideskMessage *message, int64 session, Datum inventory);
+
 /* count reports of any nodes; busy ones hold back those of their task behind them. */
 extern void unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int count);
 

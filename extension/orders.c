@@ -29,6 +29,7 @@
 	"'prepare_left_s', l.prepare_s - least(l.prepare_s, extract(epoch FROM $1 - l.placed_at)::bigint)," \
 	"'run_left_s', CASE WHEN l.started_at IS NULL THEN l.run_s" \
 	" ELSE l.run_s - least(l.run_s, extract(epoch FROM $1 - l.started_at)::bigint) END," \
+	"'idle_s', l.idle_s, 'warn_s', l.warn_s, 'warn_signal', l.warn_signal," \
 	"'spec', CASE WHEN l.attempt_state <= 3 THEN jsonb_build_object('project', p.name, 'trust', p.name," \
 	" 'code', jsonb_build_object('url', s.code_repo_url, 'commit', encode(t.code_commit, 'hex'))," \
 	" 'env', jsonb_build_object('url', s.env_repo_url, 'commit', encode(s.env_commit, 'hex'), 'dockerfile', s.dockerfile_path)," \

@@ -113,7 +113,7 @@ take_stage(ParseState *state, const char *token, JsonTokenType type)
 static bool
 is_single_value(const char *field)
 {
-	static const char *const names[] = {"phase", "reason", "image_id", "message", "exit_code", "log_end", "oom", "retry_after_s"};
+	static const char *const names[] = {"phase", "reason", "image_id", "message", "exit_code", "log_end", "oom", "retry_after_s", "checkpoint"};
 
 	/* In an array there is no field. */
 	for (size_t i = 0; field != NULL && i < lengthof(names); i++)
@@ -193,6 +193,12 @@ take_field(ParseState *state, const char *token, JsonTokenType type)
 		report->oom = (type == JSON_TOKEN_TRUE);
 		if (type != JSON_TOKEN_TRUE && type != JSON_TOKEN_FALSE)
 			state->error = "oom is neither true nor false";
+	}
+	else if (strcmp(field, "checkpoint") == 0)
+	{
+		report->checkpoint = type == JSON_TOKEN_TRUE ? UNIDESK_CHECKPOINT_THERE : UNIDESK_CHECKPOINT_NONE;
+		if (type != JSON_TOKEN_TRUE && type != JSON_TOKEN_FALSE)
+			state->error = "checkpoint is neither true nor false";
 	}
 	else if (strcmp(field, "stage_ms") == 0)
 		state->error = "stage_ms is not an object";

@@ -9,6 +9,14 @@
 
 #define UNIDESK_STAGES 4		/* fetch, build, stage_in, run */
 
+/* Is there anything in the task's /checkpoint at the attempt's end? */
+typedef enum UnideskCheckpoint
+{
+	UNIDESK_CHECKPOINT_UNSAID = 0,
+	UNIDESK_CHECKPOINT_NONE,
+	UNIDESK_CHECKPOINT_THERE
+} UnideskCheckpoint;
+
 typedef struct UnideskReport
 {
 	int			phase;			/* 0 when absent */
@@ -19,6 +27,7 @@ typedef struct UnideskReport
 	int32		stage_ms[UNIDESK_STAGES];	/* -1 for a stage not passed */
 	int64		log_end;		/* -1 when absent */
 	int32		retry_after_s;	/* 0 when absent */
+	UnideskCheckpoint checkpoint;
 	bytea	   *image_id;		/* the hash's bytes, NULL when absent */
 	char	   *message;		/* NULL when absent */
 } UnideskReport;

@@ -60,6 +60,13 @@ check_range(int64 value, int64 min, int64 max, const char *what)
 				 errhint("Give a value from %lld to %lld.", (long long) min, (long long) max)));
 }
 
+void
+unidesk_request_retry_on(UnideskRequest *request, int64 code)
+{
+	check_range(code, 1, 255, "an exit code in retry_on");
+	request->retry_on[code / 64] |= UINT64CONST(1) << (code % 64);
+}
+
 static bool
 has_control_or_space(const char *text)
 {
@@ -407,6 +414,59 @@ check_loss(UnideskRequest *request)
 				 errhint("Give 0 (replace at once, two may run) or at least %lld s: offline_after + grace + lease_margin.", (long long) least)));
 }
 
+/* What unidesk-init hands on to the program. */
+static bool
+is_warning_signal(const char *name)
+{
+	static const char *const names[] = {"HUP", "INT", "QUIT", "USR1", "USR2", "WINCH"};
+
+	for (size_t i = 0; i < lengthof(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+static void
+check_warning(UnideskRequest *request)
+{
+	if (request->warn_s > 0 && request->warn_s >= request->run_s)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("warn_before is not shorter than run_timeout"),
+				 errhint("It is the time between the warning and the end of run_timeout: give a longer run_timeout, or a shorter warn_before.")));
+	if (request->warn_signal == NULL)
+	{
+		request->warn_signal = "USR1";
+		return;
+	}
+	if (request->warn_s == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("warn_signal is given without warn_before"),
+				 errhint("Give warn_before as well: how long before the end of run_timeout the signal is sent.")));
+	if (!is_warning_signal(request->warn_signal))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("warn_signal is unknown: \"%s\"", unidesk_shown(request->warn_signal)),
+				 errhint("Give HUP, INT, QUIT, USR1, USR2 or WINCH.")));
+}
+
+static void
+check_repeats(UnideskRequest *request)
+{
+	uint64		codes = 0;
+
+	for (int i = 0; i < lengthof(request->retry_on); i++)
+		codes |= request->retry_on[i];
+	if (request->has_retry_on && (codes == 0 || request->max_retries == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg(codes == 0 ? "retry_on is empty" : "retry_on is given without max_retries"),
+				 errhint("Give the exit codes after which the task is tried again, for example ARRAY[75], and max_retries; or leave retry_on out for any failure.")));
+	if (request->has_restart_exit_code)
+		check_range(request->restart_exit_code, 1, 255, "restart_exit_code");
+}
+
 int64
 unidesk_interval_seconds(Interval *span, const char *what, bool zero_allowed)
 {
@@ -469,6 +529,7 @@ hash_request(UnideskRequest *r)
 	pg_cryptohash_ctx *ctx = hash_begin();
 	int64		numbers[] = {r->cpus_milli, r->memory, r->gpus, r->priority, r->queue_s, r->prepare_s,
 	r->run_s, r->max_retries, r->on_lost_code, r->lease_s, r->grace_s, r->hold, r->not_before};
+	int64		limits[] = {r->total_s, r->idle_s, r->warn_s, r->restart_exit_code};
 
 	hash_text(ctx, r->project);
 	hash_text(ctx, r->code_repo_url);
@@ -490,6 +551,13 @@ hash_request(UnideskRequest *r)
 	hash_text(ctx, r->code_commit);
 	hash_text(ctx, r->labels);
 	hash_bytes(ctx, numbers, sizeof(numbers));
+	/* Keys that were taken before there were limits stay valid. */
+	if (r->total_s > 0 || r->idle_s > 0 || r->warn_s > 0 || r->restart_exit_code > 0 || r->has_retry_on)
+	{
+		hash_bytes(ctx, limits, sizeof(limits));
+		hash_bytes(ctx, r->retry_on, sizeof(r->retry_on));
+		hash_text(ctx, r->warn_signal);
+	}
 	hash_end(ctx, &r->body_hash);
 }
 
@@ -510,6 +578,8 @@ unidesk_request_check(UnideskRequest *request)
 	check_command(request);
 	check_amounts(request);
 	check_loss(request);
+	check_warning(request);
+	check_repeats(request);
 	check_not_before(request->not_before);
 	if (request->idempotency_key != NULL &&
 		(request->idempotency_key[0] == '\0' || strlen(request->idempotency_key) > KEY_BYTES_MAX ||

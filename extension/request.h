@@ -39,6 +39,14 @@ typedef struct UnideskRequest
 	int64		grace_s;		/* -1: not given */
 	bool		hold;
 	TimestampTz not_before;		/* 0: none */
+	bool		has_retry_on;
+	uint64		retry_on[4];	/* a bit for each exit code */
+	int64		total_s;		/* 0: none */
+	int64		idle_s;
+	int64		warn_s;
+	char	   *warn_signal;	/* NULL: not given */
+	bool		has_restart_exit_code;
+	int64		restart_exit_code;
 
 	/* filled by unidesk_request_check */
 	int32		cpus_milli;
@@ -56,6 +64,9 @@ extern void unidesk_request_init(UnideskRequest *request);
 
 /* Raise unless every field makes sense; compute what is derived. */
 extern void unidesk_request_check(UnideskRequest *request);
+
+/* One more exit code of retry_on; raises unless it can be one of a failure. */
+extern void unidesk_request_retry_on(UnideskRequest *request, int64 code);
 
 /* Labels of a json object as canonical text; raises for a bad one. */
 extern char *unidesk_labels_canonical(Jsonb *labels, const char *what);

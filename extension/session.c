@@ -179,7 +179,7 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_arg_int64(&args, hello->machine.seal);
 	unidesk_execute(&node_plan,
 					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
-					" facts = $6 - 'attempts', reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
+					" facts = $6 - '{attempts,checkpoints}'::text[], reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
 					" seal_incarnation = (SELECT value FROM unidesk_data.incarnation), accepts_until = NULL, refused = NULL WHERE id = $1", &args);
 	unidesk_arg_int32(&grant, message->node_id);
 	unidesk_arg(&grant, JSONBOID, hello->body);
@@ -384,6 +384,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	send_welcome(result, message, arrival, rev);
 	unidesk_send_desired_full(result, message, arrival->session, rev, count);
 	reconcile_unknown(result, message, arrival->session, hello->body);
+	unidesk_take_checkpoints(result, message, arrival->session, hello->body);
 	unidesk_note_node(message->node_id);
 }
 
@@ -591,5 +592,6 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	reconcile_absent(message->node_id, hello.body, message->value);
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);
+	unidesk_take_checkpoints(result, message, message->session, hello.body);
 	unidesk_note_node(message->node_id);
 }

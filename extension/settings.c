@@ -31,6 +31,9 @@ int			unidesk_infra_retries;
 int			unidesk_retry_backoff;
 int			unidesk_retry_backoff_max;
 int			unidesk_retry_jitter;
+int			unidesk_checkpoint_restarts;
+int			unidesk_checkpoint_min_run;
+int			unidesk_checkpoint_wait;
 int			unidesk_pass_placements;
 int			unidesk_max_demands;
 int			unidesk_worker_nap;
@@ -147,6 +150,12 @@ static const IntSetting int_settings[] = {
 	&unidesk_retry_backoff_max, 300, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.retry_jitter", "Percentage of the wait before a retry that is left to chance.",
 	&unidesk_retry_jitter, 50, 0, 100, 0},
+	{"unidesk.checkpoint_restarts", "How often a task may end with its restart_exit_code and be started again.",
+	&unidesk_checkpoint_restarts, 1000, 0, 1000000, 0},
+	{"unidesk.checkpoint_min_run", "An attempt that ran shorter than this before its restart_exit_code is started again after unidesk.retry_backoff.",
+	&unidesk_checkpoint_min_run, 1, 0, DAY_S, GUC_UNIT_S},
+	{"unidesk.checkpoint_wait", "A task waits this long for the node that has its checkpoint, then starts elsewhere without it.",
+	&unidesk_checkpoint_wait, DAY_S, 0, 365 * DAY_S, GUC_UNIT_S},
 	{"unidesk.exclude_for", "A node on which an attempt failed for reasons of infrastructure does not get its retry for this long.",
 	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.foreign_keep", "Attempts of another incarnation, found on a node after a restore, are stopped after this.",

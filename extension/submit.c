@@ -110,15 +110,18 @@ take_idempotency_key(UnideskRequest *request, int32 project_id, int64 task_id)
 static const char insert_tasks[] =
 "WITH r AS (SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bytea[], $7::integer[], $8::uuid[], $9::smallint[],"
 " $10::smallint[], $11::integer[], $12::bigint[], $13::smallint[], $14::text[], $15::timestamptz[], $16::smallint[],"
-" $17::smallint[], $18::integer[], $19::integer[], $20::integer[], $21::integer[], $22::integer[])"
+" $17::smallint[], $18::integer[], $19::integer[], $20::integer[], $21::integer[], $22::integer[], $23::integer[], $24::integer[],"
+" $25::integer[], $26::text[], $27::smallint[], $28::text[])"
 " AS r (id, spec_id, code_commit, project_id, demand_hash, priority, state, cpus_milli, memory, gpus, labels, not_before,"
-" max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s)),"
+" max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, total_s, idle_s, warn_s, warn_signal, restart_exit_code, retry_on)),"
 " t AS (INSERT INTO unidesk_data.task (id, spec_id, code_commit, project_id, owner_id, created_at)"
 " SELECT id, spec_id, code_commit, project_id, $2, $1 FROM r),"
 " l AS (INSERT INTO unidesk_data.live (task_id, project_id, owner_id, demand_hash, priority, state, reason, cpus_milli, memory,"
-" gpus, labels, not_before, queued_at, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, seq, state_at)"
+" gpus, labels, not_before, queued_at, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, seq, state_at,"
+" deadline, idle_s, warn_s, warn_signal, restart_exit_code, retry_on)"
 " SELECT id, project_id, $2, demand_hash, priority, state, CASE state WHEN 1 THEN 403 ELSE 0 END, cpus_milli, memory,"
-" gpus, labels, not_before, $1, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, 1, $1 FROM r)"
+" gpus, labels, not_before, $1, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, 1, $1,"
+" $1 + make_interval(secs => total_s), idle_s, warn_s, warn_signal, restart_exit_code, retry_on::smallint[] FROM r)"
 " INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, reason, actor_kind, actor_id)"
 " SELECT $1, id, 1, 0, state, CASE state WHEN 1 THEN 403 ELSE 0 END, $3, $2 FROM r";
 
@@ -134,6 +137,20 @@ static const char insert_tasks[] =
 		} \
 		unidesk_arg_array(&args, element, values, nulls, count); \
 	} while (0)
+
+/* The exit codes as text of an array: one column cannot hold arrays of different lengths. */
+static Datum
+retry_on_datum(const UnideskRequest *request)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int code = 1; code <= 255; code++)
+		if (request->retry_on[code / 64] >> (code % 64) & 1)
+			appendStringInfo(&text, "%c%d", text.len == 0 ? '{' : ',', code);
+	appendStringInfoChar(&text, '}');
+	return CStringGetTextDatum(text.data);
+}
 
 static void
 write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *projects, int count, int32 account_id)
@@ -165,6 +182,12 @@ write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *projects
 	COLUMN(INT4OID, Int32GetDatum(r->queue_s), r->queue_s == 0);
 	COLUMN(INT4OID, Int32GetDatum(r->prepare_s), r->prepare_s == 0);
 	COLUMN(INT4OID, Int32GetDatum(r->run_s), r->run_s == 0);
+	COLUMN(INT4OID, Int32GetDatum(r->total_s), r->total_s == 0);
+	COLUMN(INT4OID, Int32GetDatum(r->idle_s), r->idle_s == 0);
+	COLUMN(INT4OID, Int32GetDatum(r->warn_s), r->warn_s == 0);
+	COLUMN(TEXTOID, CStringGetTextDatum(r->warn_signal), r->warn_s == 0);
+	COLUMN(INT2OID, Int16GetDatum(r->restart_exit_code), !r->has_restart_exit_code);
+	COLUMN(TEXTOID, retry_on_datum(r), !r->has_retry_on);
 	unidesk_execute(&plan, insert_tasks, &args);
 }
 
@@ -242,12 +265,46 @@ take_command(UnideskRequest *request, ArrayType *array)
 	request->has_command = true;
 }
 
+static void
+take_retry_on(UnideskRequest *request, ArrayType *array)
+{
+	Datum	   *codes;
+	int			count;
+
+	if (ARR_NDIM(array) > 1 || array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("retry_on is not a list of exit codes"),
+				 errhint("Give a one-dimensional array without NULL, for example ARRAY[75, 137].")));
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT, &codes, NULL, &count);
+	request->has_retry_on = true;
+	for (int i = 0; i < count; i++)
+		unidesk_request_retry_on(request, DatumGetInt32(codes[i]));
+}
+
 static int64
 span_argument(FunctionCallInfo fcinfo, int n, const char *what, bool zero_allowed, int64 absent)
 {
 	if (PG_ARGISNULL(n))
 		return absent;
 	return unidesk_interval_seconds(PG_GETARG_INTERVAL_P(n), what, zero_allowed);
+}
+
+/* Arguments that are new since 0.1, whose function has no such ones. */
+static void
+take_limits(FunctionCallInfo fcinfo, UnideskRequest *request)
+{
+	if (PG_NARGS() <= 23)
+		return;
+	if (!PG_ARGISNULL(23))
+		take_retry_on(request, PG_GETARG_ARRAYTYPE_P(23));
+	request->total_s = span_argument(fcinfo, 24, "total_timeout", false, 0);
+	request->idle_s = span_argument(fcinfo, 25, "idle_timeout", false, 0);
+	request->warn_s = span_argument(fcinfo, 26, "warn_before", false, 0);
+	request->warn_signal = text_argument(fcinfo, 27);
+	request->has_restart_exit_code = !PG_ARGISNULL(28);
+	if (request->has_restart_exit_code)
+		request->restart_exit_code = PG_GETARG_INT32(28);
 }
 
 PG_FUNCTION_INFO_V1(unidesk_submit_task);
@@ -288,6 +345,7 @@ unidesk_submit_task(PG_FUNCTION_ARGS)
 		request.max_retries = PG_GETARG_INT32(16);
 	request.idempotency_key = text_argument(fcinfo, 17);
 	request.on_lost = text_argument(fcinfo, 18);
+	take_limits(fcinfo, &request);
 	request.lease_s = span_argument(fcinfo, 19, "lease", true, -1);
 	request.grace_s = span_argument(fcinfo, 20, "grace", true, -1);
 	if (!PG_ARGISNULL(21))
@@ -400,6 +458,46 @@ field_command(UnideskRequest *request, JsonbValue *value)
 }
 
 static void
+field_retry_on(UnideskRequest *request, JsonbValue *value)
+{
+	JsonbIterator *iterator;
+	JsonbValue	code;
+	JsonbIteratorToken token;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
+		refuse_field("retry_on", "an array of numbers");
+	request->has_retry_on = true;
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	JsonbIteratorNext(&iterator, &code, true);
+	while ((token = JsonbIteratorNext(&iterator, &code, true)) == WJB_ELEM)
+		unidesk_request_retry_on(request, field_integer("retry_on", &code));
+}
+
+/* A field that is new since 0.1; false when it is none. */
+static bool
+take_limit_field(UnideskRequest *r, const char *field, JsonbValue *value)
+{
+	if (strcmp(field, "retry_on") == 0)
+		field_retry_on(r, value);
+	else if (strcmp(field, "total_timeout") == 0)
+		r->total_s = field_span(field, value, false);
+	else if (strcmp(field, "idle_timeout") == 0)
+		r->idle_s = field_span(field, value, false);
+	else if (strcmp(field, "warn_before") == 0)
+		r->warn_s = field_span(field, value, false);
+	else if (strcmp(field, "warn_signal") == 0)
+		r->warn_signal = field_text(field, value);
+	else if (strcmp(field, "restart_exit_code") == 0)
+	{
+		r->has_restart_exit_code = true;
+		r->restart_exit_code = field_integer(field, value);
+	}
+	else
+		return false;
+	return true;
+}
+
+static void
 take_json_field(UnideskRequest *r, const char *field, JsonbValue *value)
 {
 	if (value->type == jbvNull)
@@ -458,7 +556,7 @@ take_json_field(UnideskRequest *r, const char *field, JsonbValue *value)
 	}
 	else if (strcmp(field, "not_before") == 0)
 		r->not_before = DatumGetTimestampTz(field_parsed(field, value, timestamptz_in, "a time"));
-	else
+	else if (!take_limit_field(r, field, value))
 		refuse_field(field, "known");
 }
 

@@ -48,9 +48,9 @@ confirm_end(const UnideskMessage *message)
 		unidesk_note_node(message->node_id);
 }
 
-/* Did this attempt run on this node and end? */
+/* Did this attempt run on this node and end?  *last: and its task with it. */
 static bool
-is_ended_attempt(const UnideskMessage *message)
+is_ended_attempt(const UnideskMessage *message, bool *last)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
@@ -59,11 +59,15 @@ is_ended_attempt(const UnideskMessage *message)
 	unidesk_arg_int32(&args, message->attempt);
 	unidesk_arg_int64(&args, message->incarnation);
 	unidesk_arg_int32(&args, message->node_id);
-	return unidesk_execute(&plan,
-						   "SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
-						   " AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
-						   " UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
-						   " AND incarnation = $3 AND node_id = $4", &args) > 0;
+	if (unidesk_execute(&plan,
+						"SELECT NOT EXISTS (SELECT FROM unidesk_data.live WHERE task_id = $1)"
+						" FROM (SELECT FROM unidesk_data.task WHERE id = $1 AND attempts = $2"
+						" AND incarnation = $3 AND node_id = $4 AND state IS NOT NULL"
+						" UNION ALL SELECT FROM unidesk_data.attempt WHERE task_id = $1 AND attempt = $2"
+						" AND incarnation = $3 AND node_id = $4) AS ended", &args) == 0)
+		return false;
+	*last = DatumGetBool(unidesk_column(0, 1, NULL));
+	return true;
 }
 
 /*
@@ -150,6 +154,8 @@ void
 unidesk_take_late(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *message,
 				  const UnideskReport *report, UnideskLive *live)
 {
+	bool		last;
+
 	if (!tell(door, message, report, live))
 	{
 		unidesk_out_busy(result, message);
@@ -158,9 +164,9 @@ unidesk_take_late(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage
 	if (UD_ATTEMPT_IS_TERMINAL(message->state))
 	{
 		confirm_end(message);
-		if (is_ended_attempt(message))
+		if (is_ended_attempt(message, &last))
 		{
-			unidesk_acknowledge(result, message, message->state, UD_FLAG_REMOVE);
+			unidesk_acknowledge(result, message, message->state, UD_FLAG_REMOVE | (last ? UD_FLAG_LAST : 0));
 			return;
 		}
 	}

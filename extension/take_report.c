@@ -79,7 +79,9 @@ report_live(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	state = reachable_state(live, state);
 	unidesk_attempt_move(door, live, state, report, true, UNIDESK_BY_AGENT, node);
 	/* The move may have ended the attempt under another name. */
-	if (live->state != UNIDESK_TASK_ACTIVE)
+	if (UNIDESK_TASK_IS_TERMINAL(live->state))
+		unidesk_acknowledge(result, message, message->state, UD_FLAG_REMOVE | UD_FLAG_LAST);
+	else if (live->state != UNIDESK_TASK_ACTIVE)
 		unidesk_acknowledge(result, message, message->state, UD_FLAG_REMOVE);
 	else
 		unidesk_acknowledge(result, message, Max(live->attempt_state, Min(message->state, UD_ATTEMPT_STOPPING)), 0);

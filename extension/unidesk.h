@@ -40,6 +40,9 @@ extern int	unidesk_infra_retries;
 extern int	unidesk_retry_backoff;	/* s */
 extern int	unidesk_retry_backoff_max;	/* s */
 extern int	unidesk_retry_jitter;	/* % */
+extern int	unidesk_checkpoint_restarts;
+extern int	unidesk_checkpoint_min_run; /* s */
+extern int	unidesk_checkpoint_wait;	/* s */
 extern int	unidesk_pass_placements;
 extern int	unidesk_max_demands;
 extern int	unidesk_worker_nap; /* ms */

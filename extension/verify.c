@@ -19,7 +19,7 @@ tasks_differ(const MemoryTask *a, const MemoryTask *b)
 {
 	return b == NULL || a->state != b->state || a->priority != b->priority || a->attempt != b->attempt ||
 		a->attempt_state != b->attempt_state || a->want != b->want || a->left_at != b->left_at || a->ordered != b->ordered ||
-		a->gpus != b->gpus || a->allocated != b->allocated ||
+		a->gpus != b->gpus || a->allocated != b->allocated || a->checkpoint_node != b->checkpoint_node ||
 		(a->node == NULL) != (b->node == NULL) ||
 		(a->node != NULL && a->node->node_id != b->node->node_id);
 }

@@ -156,6 +156,9 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 			return false;
 		return end_without_node(door, live, UD_ATTEMPT_LOST, UD_REASON_NODE_REPLACED);
 	}
+	/* Also of a silent node: it hears of it when it comes back. */
+	if (live->want == UD_WANT_RUN && live->attempt_state <= UD_ATTEMPT_RUNNING && is_over(task->deadline, 0))
+		return unidesk_attempt_stop(door, live, UD_ATTEMPT_TIMED_OUT, UD_REASON_RUN_TOTAL_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
 	if (task->node != NULL && task->node->status == UNIDESK_NODE_OFFLINE)
 	{
 		if (contact_doubtful || task->lease_s < 0 ||
@@ -182,6 +185,48 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 	return false;
 }
 
+/* Is the node with its checkpoint gone, and not only busy? */
+static bool
+checkpoint_is_gone(const MemoryTask *task)
+{
+	MemoryNode *node = unidesk_memory_node(task->checkpoint_node);
+	PlacementDemand demand = task->demand;
+
+	if (node == NULL)
+		return true;
+	demand.labels = task->class != NULL ? task->class->demand.labels : NULL;
+	switch (placement_check(&unidesk_memory->placement[node->index], &demand))
+	{
+		case UD_REASON_NONE:
+		case UD_REASON_CAPACITY_CPUS:
+		case UD_REASON_CAPACITY_MEMORY:
+		case UD_REASON_CAPACITY_GPUS:
+			return false;
+	}
+	return true;
+}
+
+/* What time did to a queued task; false when its row should be read again. */
+static bool
+watch_queued(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
+{
+	int			reason = is_over(task->deadline, 0) ? UD_REASON_RUN_TOTAL_TIMEOUT :
+	task->queue_s > 0 && is_over(task->queued_at, task->queue_s) ? UD_REASON_CTL_QUEUE_TIMEOUT : UD_REASON_NONE;
+
+	if (reason != UD_REASON_NONE)
+	{
+		unidesk_task_move(door, live, UNIDESK_TASK_FAILED, reason, UNIDESK_BY_WORKER, system_actor);
+		return true;
+	}
+	if (task->checkpoint_node == 0 || live->checkpoint_node != task->checkpoint_node ||
+		!is_over(task->queued_at, unidesk_checkpoint_wait) || (task->class == NULL && !task->waiting))
+		return false;
+	/* One that is only busy is looked at again, like any that is due. */
+	if (checkpoint_is_gone(task))
+		unidesk_checkpoint_give_up(door, live, live->checkpoint_node, system_actor);
+	return true;
+}
+
 /* False when memory should read the row again; after a change a hint says so. */
 static bool
 watch_task(UnideskDoor *door, const MemoryTask *task)
@@ -200,12 +245,7 @@ watch_task(UnideskDoor *door, const MemoryTask *task)
 	}
 	if (live->state == UNIDESK_TASK_ACTIVE)
 		return watch_active(door, task, live);
-	if (live->state == UNIDESK_TASK_QUEUED && task->queue_s > 0 && is_over(task->queued_at, task->queue_s))
-	{
-		unidesk_task_move(door, live, UNIDESK_TASK_FAILED, UD_REASON_CTL_QUEUE_TIMEOUT, UNIDESK_BY_WORKER, system_actor);
-		return true;
-	}
-	return false;
+	return live->state == UNIDESK_TASK_QUEUED && watch_queued(door, task, live);
 }
 
 void

@@ -97,6 +97,22 @@ append_head(LogFile *log, UdLogStream stream, const void *bytes, size_t len)
 	return write_record(log, &header, bytes) == 0 ? len : 0;
 }
 
+/*
+ * What goes into the tail does not make the file grow; its time says all the
+ * same that there is something.  At most once a second.
+ */
+static void
+touch(LogFile *log)
+{
+	int64_t		now = clock_ns(CLOCK_MONOTONIC);
+
+	if (log->touched_ns != 0 && now - log->touched_ns < NS_PER_S)
+		return;
+	log->touched_ns = now;
+	if (futimens(log->fd, NULL) != 0)
+		ud_warning("could not touch the log: %s", strerror(errno));
+}
+
 void
 log_file_append(LogFile *log, UdLogStream stream, const void *bytes, size_t len)
 {
@@ -111,6 +127,8 @@ log_file_append(LogFile *log, UdLogStream stream, const void *bytes, size_t len)
 		next += piece;
 		len -= piece;
 	}
+	if (len > 0)
+		touch(log);
 	while (len > 0)
 	{
 		piece = log_tail_payload_max(&log->tail);

@@ -33,6 +33,7 @@ typedef struct LogFile
 	uint64_t	offset;			/* payload offset of the next record */
 	uint64_t	cut;			/* payload bytes dropped */
 	bool		in_tail;		/* the head is full: never to be left again */
+	int64_t		touched_ns;
 	LogTail		tail;
 } LogFile;
 

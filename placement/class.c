@@ -142,5 +142,11 @@ placement_class(const PlacementDemand *demand)
 	update_number(&state, (uint32_t) demand->excluded_node, 4);
 	if (demand->labels != NULL)
 		sip_update(&state, demand->labels, strlen(demand->labels));
+	if (demand->only_node != 0)
+	{
+		/* No label holds a zero byte. */
+		update_number(&state, 0, 1);
+		update_number(&state, (uint32_t) demand->only_node, 4);
+	}
 	return sip_final(&state);
 }

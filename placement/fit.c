@@ -145,6 +145,7 @@ walk_reasons(const PlacementNode *node, const PlacementDemand *demand, int *reas
 			reasons[count++] = UD_REASON_##reason; \
 	} while (0)
 
+	REASON(demand->only_node != 0 && demand->only_node != node->node_id, NOMATCH_CHECKPOINT_NODE);
 	REASON(!placement_labels_match(node->labels, demand->labels), NOMATCH_LABELS);
 	REASON(never_cpus, NOMATCH_CPUS);
 	REASON(never_memory, NOMATCH_MEMORY);
@@ -211,6 +212,8 @@ placement_score(const PlacementNode *node, const PlacementDemand *demand)
 	if (!node->online || !node->open || !amounts_fit(node, demand))
 		return UINT64_MAX;
 	if (demand->excluded_node != 0 && demand->excluded_node == node->node_id)
+		return UINT64_MAX;
+	if (demand->only_node != 0 && demand->only_node != node->node_id)
 		return UINT64_MAX;
 	if (!placement_labels_match(node->labels, demand->labels))
 		return UINT64_MAX;

@@ -53,19 +53,21 @@ typedef struct PlacementDemand
 	int32_t		gpus;
 	const char *labels;
 	int32_t		excluded_node;	/* never this one; 0 for none */
+	int32_t		only_node;		/* no other than this one; 0 for any */
 } PlacementDemand;
 
 /*
  * Why the demand does not go on the node now, as UdReason; 0 when it fits.
  * Of several reasons the most lasting one is returned, in this order:
- * nomatch.labels, .cpus, .memory, .gpus (could never, by labels and totals),
+ * nomatch.checkpoint_node (only another one may have it), nomatch.labels,
+ * .cpus, .memory, .gpus (could never, by labels and totals),
  * node.excluded, node.not_online, node.not_open, then capacity.cpus, .memory,
  * .gpus (not now).
  */
 extern int	placement_check(const PlacementNode *node, const PlacementDemand *demand);
 
 /* At most this many reasons hold at once. */
-#define PLACEMENT_REASONS_MAX 7
+#define PLACEMENT_REASONS_MAX 8
 
 /* All of them in the order above; returns their number, 0 when it fits. */
 extern int	placement_check_all(const PlacementNode *node, const PlacementDemand *demand,
@@ -108,7 +110,8 @@ extern void placement_give(PlacementNode *node, const PlacementDemand *demand, u
  * Identity of a demand: tasks with the same one form a class.  SipHash-2-4
  * with 128 bits of output and the fixed key "unidesk.demand.1" over, little-
  * endian: u32 cpus_milli, u64 memory, u32 gpus, u32 excluded_node, and the
- * bytes of labels.  Stored in rows: it must not change between versions.
+ * bytes of labels; with an only_node a zero byte and u32 only_node more.
+ * Stored in rows: it must not change between versions.
  */
 typedef struct PlacementClass
 {

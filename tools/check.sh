@@ -20,6 +20,7 @@
 #	path        tests/system/path.sh: bridge and agent on this host
 #	lease       tests/system/lease.sh: a node that is silent for too long, during an announced downtime, and without a lease
 #	identity    tests/system/identity.sh: copies, second agents, other machines, reboots, names
+#	limits      tests/system/limits.sh: limits of a task, its warning, its checkpoint
 #	container   tests/system/container.sh: every way in which a container can be wrong or end
 #	node        tests/system/node.sh: caches, leftovers, the disk, the data mount
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines

@@ -74,6 +74,15 @@ START_TEST(least_run)
 	/* Time that is over already is time, not an error. */
 	ck_assert_int_eq(parse("{\"run_left_s\":-5}", &run), 0);
 	ck_assert_double_eq(run.run_left_s.value, -5);
+	/* A server before there were such limits, and one that has none to tell. */
+	ck_assert(!run.idle_s.set && !run.warn_s.set);
+	ck_assert_str_eq(run.warn_signal, "USR1");
+	ck_assert_int_eq(parse("{\"idle_s\":null,\"warn_s\":null,\"warn_signal\":null}", &run), 0);
+	ck_assert(!run.idle_s.set && !run.warn_s.set);
+	ck_assert_int_eq(parse("{\"idle_s\":1,\"warn_s\":2.5,\"warn_signal\":\"WINCH\"}", &run), 0);
+	ck_assert_double_eq(run.idle_s.value, 1);
+	ck_assert_double_eq(run.warn_s.value, 2.5);
+	ck_assert_str_eq(run.warn_signal, "WINCH");
 }
 
 END_TEST
@@ -82,6 +91,8 @@ static const char *const bad_runs[] = {
 	"null", "[]", "5", "{", "{}x", "{\"spec\":[]}", "{\"spec\":5}", "\xff\xfe", "{\"a\":\"\xff\"}",
 	"{\"grace_s\":\"30\"}", "{\"grace_s\":-1}", "{\"grace_s\":1e9}", "{\"grace_s\":NaN}", "{\"lease_s\":true}",
 	"{\"lease_s\":-1}", "{\"lease_s\":{}}", "{\"run_left_s\":1e300}", "{\"prepare_left_s\":[]}",
+	"{\"idle_s\":0}", "{\"idle_s\":-1}", "{\"idle_s\":\"1\"}", "{\"warn_s\":-1}", "{\"warn_s\":{}}",
+	"{\"warn_signal\":\"\"}", "{\"warn_signal\":\"usr1\"}", "{\"warn_signal\":\"USR1?a=b\"}", "{\"warn_signal\":\"SIGUSR1X\"}", "{\"warn_signal\":10}",
 	"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
 	SPEC(CODE "," ENV "," SIZES),
 	SPEC("\"project\":\"\",\"trust\":\"p\"," CODE "," ENV "," SIZES),

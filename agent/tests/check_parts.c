@@ -242,6 +242,11 @@ START_TEST(state_survives)
 	attempt->lease_s.set = true;
 	attempt->lease_s.value = 60;
 	attempt->run_deadline_ns = 987654321;
+	attempt->idle_s.set = attempt->warn_s.set = true;
+	attempt->idle_s.value = 90;
+	attempt->warn_s.value = 7.5;
+	attempt->warned = true;
+	strcpy(attempt->warn_signal, "INT");
 	attempt->stage_ms[1] = 4012;
 	strcpy(attempt->image_id, "sha256:abc");
 	attempt->spec = ud_calloc(1, sizeof(*attempt->spec));
@@ -266,6 +271,10 @@ START_TEST(state_survives)
 	ck_assert(again->lease_s.set);
 	ck_assert_int_eq(again->run_deadline_ns, 987654321);
 	ck_assert(!again->other_boot);
+	ck_assert(again->idle_s.set && again->warn_s.set && again->warned);
+	ck_assert_double_eq(again->idle_s.value, 90);
+	ck_assert_double_eq(again->warn_s.value, 7.5);
+	ck_assert_str_eq(again->warn_signal, "INT");
 	ck_assert_int_eq(again->stage_ms[0], -1);
 	ck_assert_int_eq(again->stage_ms[1], 4012);
 	ck_assert_str_eq(again->image_id, "sha256:abc");
@@ -273,6 +282,7 @@ START_TEST(state_survives)
 	ck_assert_str_eq(attempt_gpus(again)[0], "GPU-1");
 	ck_assert_ptr_null(attempt_gpus(again)[1]);
 	ck_assert_str_eq(attempt->name, "ffffffff-123456789012-2");
+	ck_assert_str_eq(attempt->checkpoint, "fffffffffffffffb-123456789012");
 	/* Cut anywhere it is refused, never half believed. */
 	for (size_t len = 1; len < text.len; len++)
 		ck_assert_int_lt(state_read_fence(text.data, len, &read, &err), 0);

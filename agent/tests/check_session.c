@@ -30,6 +30,7 @@ static AgentConfig config;
 static Agent agent;
 static Session session;
 static UdBuf frame;
+static char inside[DATA_NAME_BYTES + 16];
 static UdError err;
 
 static void
@@ -679,6 +680,113 @@ START_TEST(what_was_ordered_away_is_told_when_gone)
 
 END_TEST
 
+/* What is in the next frame, as text. */
+static const char *
+next_text(int type)
+{
+	static char text[4096];
+	const uint8_t *body;
+	UdEnvelope	envelope = next(&body);
+
+	ck_assert_uint_eq(envelope.type, type);
+	ck_assert_uint_lt(envelope.body_bytes, sizeof(text));
+	memcpy(text, body, envelope.body_bytes);
+	text[envelope.body_bytes] = '\0';
+	return text;
+}
+
+static bool
+saved(const char *name)
+{
+	return faccessat(agent.data.checkpoint_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+START_TEST(checkpoints_stay_until_the_server_says_so)
+{
+	Fence		whole = {INCARNATION, 7, 0};
+	Fence		other = {INCARNATION, 8, 0};
+	char		name[DATA_NAME_BYTES];
+	char		empty[DATA_NAME_BYTES];
+	char		gone[DATA_NAME_BYTES + 8];
+	char		listed[64];
+	Attempt    *attempt = add(7, UD_ATTEMPT_RUNNING);
+	const uint8_t *body;
+	const char *text;
+
+	data_write_checkpoint_name(INCARNATION, 7, name);
+	data_write_checkpoint_name(INCARNATION, 8, empty);
+	snprintf(gone, sizeof(gone), "%s.gone", name);
+	snprintf(listed, sizeof(listed), "\"task\":7,\"age_s\":");
+	ck_assert_int_eq(data_make_checkpoint(&agent.data, name, &err), 0);
+	/* The next attempt finds it, and nobody else's directory counts. */
+	ck_assert_int_eq(data_make_checkpoint(&agent.data, name, &err), 0);
+	ck_assert_int_eq(data_make_checkpoint(&agent.data, empty, &err), 0);
+	ck_assert_int_eq(mkdirat(agent.data.checkpoint_fd, "stranger", 0700), 0);
+	ck_assert(!data_checkpoint_is_used(&agent.data, name));
+	ck_assert(!data_checkpoint_is_used(&agent.data, "none"));
+	ck_assert_int_eq(mkdirat(agent.data.checkpoint_fd, strcat(strcpy(inside, name), "/.hidden"), 0700), 0);
+	ck_assert(data_checkpoint_is_used(&agent.data, name));
+	data_leave_checkpoint(&agent.data, name);
+	data_leave_checkpoint(&agent.data, empty);
+	ck_assert(saved(name));
+	ck_assert(!saved(empty));
+	/* That of an attempt is not listed, nor removed. */
+	text = next_text(UD_MSG_HELLO);
+	ck_assert_ptr_null(strstr(text, "checkpoints"));
+	ck_assert_int_eq(deliver(UD_MSG_WELCOME, 0, 0, NULL, 0, 0, WELCOME), 0);
+	next_text(UD_MSG_REPORT);
+	session.next_beat_ns = INT64_MAX;
+	deliver(UD_MSG_DESIRED, UD_WANT_REMOVE, 0, &whole, 0, 0, "{}");
+	ck_assert(saved(name));
+	ck_assert(!attempt->discard);
+	/* Without one it is listed, now and then by itself. */
+	agent_lock(&agent);
+	attempt->gone = true;
+	agent_unlock(&agent);
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	session.next_checkpoints_ns = 0;
+	session_tick(&session);
+	text = next_text(UD_MSG_INVENTORY);
+	ck_assert_ptr_nonnull(strstr(text, listed));
+	ck_assert_ptr_null(strstr(text, "stranger"));
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	/* Another's is none of its business; an order to run needs a whole fence. */
+	deliver(UD_MSG_DESIRED, UD_WANT_REMOVE, 0, &other, 0, 0, "{}");
+	ck_assert(saved(name));
+	deliver(UD_MSG_DESIRED, UD_WANT_STOP, 0, &whole, 0, 0, "{}");
+	next_text(UD_MSG_AGENT_ERROR);
+	ck_assert(saved(name));
+	deliver(UD_MSG_DESIRED, UD_WANT_REMOVE, 0, &whole, 0, 0, "{}");
+	ck_assert(!saved(name));
+	ck_assert(saved(gone));
+	data_remove_dropped(&agent.data);
+	ck_assert(!saved(gone));
+	ck_assert(saved("stranger"));
+	ck_assert(!data_has_checkpoints(&agent.data));
+}
+
+END_TEST
+
+START_TEST(the_last_acknowledgement_ends_the_checkpoint)
+{
+	Attempt    *attempt = add(1, UD_ATTEMPT_RUNNING);
+
+	welcome();
+	next_text(UD_MSG_REPORT);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_RUNNING, UD_FLAG_LAST, &attempt->fence, 1, 0, "");
+	ck_assert(!attempt->last);
+	attempt->state = UD_ATTEMPT_FAILED;
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_FAILED, UD_FLAG_REMOVE, &attempt->fence, 1, 0, "");
+	ck_assert(attempt->remove_acked);
+	ck_assert(!attempt->last);
+	deliver(UD_MSG_REPORT_ACK, UD_ATTEMPT_FAILED, UD_FLAG_REMOVE | UD_FLAG_LAST, &attempt->fence, 1, 0, "");
+	ck_assert(attempt->last);
+}
+
+END_TEST
+
 START_TEST(a_log_nobody_wants_is_given_up)
 {
 	Attempt    *attempt = add(1, UD_ATTEMPT_SUCCEEDED);
@@ -892,6 +1000,8 @@ main(void)
 	tcase_add_test(tests, what_was_removed_is_not_begun_again);
 	tcase_add_test(tests, an_engine_that_changed_is_told_once);
 	tcase_add_test(tests, what_was_ordered_away_is_told_when_gone);
+	tcase_add_test(tests, checkpoints_stay_until_the_server_says_so);
+	tcase_add_test(tests, the_last_acknowledgement_ends_the_checkpoint);
 	tcase_add_test(tests, a_log_nobody_wants_is_given_up);
 	tcase_add_test(tests, control_needs_no_new_block);
 	tcase_add_loop_test(tests, random_frames_never_break_the_session, 0, 20);

@@ -220,6 +220,14 @@ CREATE TABLE unidesk_data.live (
 	want_reason	smallint,
 	left_on		uuid,
 	left_at		timestamptz,
+	deadline	timestamptz,
+	idle_s		integer,
+	warn_s		integer,
+	warn_signal	text,
+	restart_exit_code smallint,
+	retry_on	smallint[],
+	restarts	integer,
+	checkpoint_node integer,
 	CONSTRAINT live_active CHECK ((state = 4) = (attempt_state IS NOT NULL AND node_id IS NOT NULL))
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE unidesk_data.live IS

@@ -8,12 +8,14 @@ CREATE FUNCTION unidesk.submit_task(
 	queue_timeout interval DEFAULT NULL, prepare_timeout interval DEFAULT NULL, run_timeout interval DEFAULT NULL,
 	max_retries integer DEFAULT 0, idempotency_key text DEFAULT NULL, on_lost text DEFAULT 'requeue',
 	lease interval DEFAULT NULL, grace interval DEFAULT NULL, hold boolean DEFAULT false,
-	not_before timestamptz DEFAULT NULL) RETURNS bigint
+	not_before timestamptz DEFAULT NULL, retry_on integer[] DEFAULT NULL, total_timeout interval DEFAULT NULL,
+	idle_timeout interval DEFAULT NULL, warn_before interval DEFAULT NULL, warn_signal text DEFAULT NULL,
+	restart_exit_code integer DEFAULT NULL) RETURNS bigint
 	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 	AS 'MODULE_PATHNAME', 'unidesk_submit_task';
 COMMENT ON FUNCTION unidesk.submit_task(text, text, text, text, text, text, text[], numeric, bigint, integer, jsonb, jsonb, integer,
-	interval, interval, interval, integer, text, text, interval, interval, boolean, timestamptz) IS
-	'Submit a task and return its id. It runs command (empty: the image''s own) with the code repository at its commit in /workspace, in an image built from dockerfile_path of the environment repository at its commit; commits are full hashes. cpus (CPUs), memory (bytes), gpus: what it gets. labels: what the node must have. environment: variables. priority: -1000 to 1000, more is sooner. queue_timeout, prepare_timeout, run_timeout: limits. max_retries: tries after failures of its own; those of infrastructure do not count. idempotency_key: the same key in a project gives the same task. on_lost: requeue, wait or fail when its node is lost; lease: how long a silent node keeps it (0: replaced at once). grace: TERM to KILL. hold: wait for a release. not_before: earliest start.';
+	interval, interval, interval, integer, text, text, interval, interval, boolean, timestamptz, integer[], interval, interval, interval, text, integer) IS
+	'Submit a task and return its id. It runs command (empty: the image''s own) with the code repository at its commit in /workspace, in an image built from dockerfile_path of the environment repository at its commit; commits are full hashes. cpus (CPUs), memory (bytes), gpus: what it gets. labels: what the node must have. environment: variables. priority: -1000 to 1000, more is sooner. queue_timeout, prepare_timeout, run_timeout: limits. max_retries: tries after failures of its own; those of infrastructure do not count. idempotency_key: the same key in a project gives the same task. on_lost: requeue, wait or fail when its node is lost; lease: how long a silent node keeps it (0: replaced at once). grace: TERM to KILL. hold: wait for a release. not_before: earliest start. retry_on: exit codes that max_retries applies to (NULL: any failure). total_timeout: from now to the end, over all attempts and waits. idle_timeout: longest silence of its log while it runs. warn_before: warn_signal (USR1) is sent so long before the end of run_timeout. restart_exit_code: an attempt that exits with it has saved what it has in /checkpoint and is started again, on the same node, without using up a retry.';
 
 CREATE FUNCTION unidesk.submit_tasks(tasks jsonb) RETURNS SETOF bigint
 	LANGUAGE C VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -105,13 +105,22 @@ COMMENT ON VIEW unidesk_data.invariant_live_columns IS 'A live task has an attem
 
 CREATE VIEW unidesk_data.invariant_live_retries AS
 	SELECT l.task_id AS task, l.attempt, NULL::text AS node,
-		format('%s of %s retries of its own, %s of %s of infrastructure, in %s attempts that ended', l.user_failures, l.max_retries,
-			l.infra_failures, current_setting('unidesk.infra_retries'), l.attempt - (l.state = 4)::integer) AS detail
+		format('%s of %s retries of its own, %s of %s of infrastructure, %s of %s restarts, in %s attempts that ended', l.user_failures, l.max_retries,
+			l.infra_failures, current_setting('unidesk.infra_retries'), coalesce(l.restarts, 0), current_setting('unidesk.checkpoint_restarts'),
+			l.attempt - (l.state = 4)::integer) AS detail
 	FROM unidesk_data.live l
 	WHERE l.user_failures NOT BETWEEN 0 AND l.max_retries OR l.infra_failures NOT BETWEEN 0 AND current_setting('unidesk.infra_retries')::integer
-		OR l.user_failures + l.infra_failures > l.attempt - (l.state = 4)::integer;
+		OR coalesce(l.restarts, 0) NOT BETWEEN 0 AND current_setting('unidesk.checkpoint_restarts')::integer
+		OR l.user_failures + l.infra_failures + coalesce(l.restarts, 0) > l.attempt - (l.state = 4)::integer;
 COMMENT ON VIEW unidesk_data.invariant_live_retries IS
-	'Retries are at most what is allowed, and each was an attempt. After unidesk.infra_retries was lowered, tasks that had more are shown until they end.';
+	'Retries and restarts are at most what is allowed, and each was an attempt. After unidesk.infra_retries or unidesk.checkpoint_restarts was lowered, tasks that had more are shown until they end.';
+
+CREATE VIEW unidesk_data.invariant_checkpoint AS
+	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.checkpoint_node) AS node,
+		CASE WHEN n.id IS NULL THEN 'the node with its checkpoint does not exist' ELSE 'it runs elsewhere than where its checkpoint is' END AS detail
+	FROM unidesk_data.live l LEFT JOIN unidesk_data.node n ON n.id = l.checkpoint_node
+	WHERE l.checkpoint_node IS NOT NULL AND (n.id IS NULL OR l.node_id <> l.checkpoint_node);
+COMMENT ON VIEW unidesk_data.invariant_checkpoint IS 'A task with a checkpoint runs on the node that has it, or nowhere.';
 
 CREATE VIEW unidesk_data.invariant_live_node AS
 	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node,
@@ -304,6 +313,12 @@ CREATE VIEW unidesk_data.settles_queue_limit AS
 	FROM unidesk_data.live l
 	WHERE l.state = 3 AND l.queue_s > 0 AND unidesk_data._long_ago(l.queued_at, make_interval(secs => l.queue_s));
 COMMENT ON VIEW unidesk_data.settles_queue_limit IS 'A task that waits for longer than its queue_timeout fails.';
+
+CREATE VIEW unidesk_data.settles_total_limit AS
+	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, format('it may take until %s', l.deadline) AS detail
+	FROM unidesk_data.live l
+	WHERE (l.state = 3 OR (l.attempt_state <= 4 AND l.want = 1)) AND unidesk_data._long_ago(l.deadline, '0');
+COMMENT ON VIEW unidesk_data.settles_total_limit IS 'A task that takes longer than its total_timeout fails, or is stopped.';
 
 CREATE VIEW unidesk_data.settles_held_stays AS
 	SELECT h.task_id AS task, h.attempt, n.name AS node, format('held since %s, although its node is there', h.since) AS detail

@@ -51,7 +51,7 @@ DECLARE
 BEGIN
 	FOR i IN 1..100 LOOP
 		SELECT string_agg(CASE kind WHEN 3 THEN 'busy' WHEN 2 THEN 'close' ELSE CASE reply WHEN 133 THEN 'ack ' || reply_state
-			|| CASE reply_flags WHEN 1 THEN ' remove' WHEN 2 THEN ' stale' ELSE '' END ELSE reply_body END END, ', ') INTO answer
+			|| CASE reply_flags WHEN 1 THEN ' remove' WHEN 5 THEN ' remove' WHEN 2 THEN ' stale' ELSE '' END ELSE reply_body END END, ', ') INTO answer
 		FROM test.send(node_name, 4, (SELECT s FROM generate_series(1, 13) s WHERE unidesk._attempt_state_name(s::int2) = report.state), report.task, report.attempt, body => report.body);
 		EXIT WHEN answer IS DISTINCT FROM 'busy';
 		PERFORM pg_sleep(0.01);

@@ -78,6 +78,9 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET want = 2 WHERE task_id = test
 SELECT test.broken($$ UPDATE unidesk_data.live SET started_at = NULL WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET user_failures = 2 WHERE task_id = test.id('again') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET infra_failures = 1 WHERE task_id = test.id('runs') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET restarts = 1 WHERE task_id = test.id('runs') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET checkpoint_node = node_id + 1 WHERE task_id = test.id('runs') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET checkpoint_node = 0 WHERE task_id = test.id('waiting') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET session = session + 1000000 WHERE task_id = test.id('runs') $$);
 -- Nodes and what is allocated.
 SELECT test.broken($$ UPDATE unidesk_data.node SET bridge_id = NULL WHERE name = 'stays' $$);
@@ -111,6 +114,8 @@ SELECT test.broken($$ UPDATE unidesk_data.live SET queue_s = 10 WHERE task_id = 
 SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, drain_deadline = '2030-01-01 05:40:00+00', scheduling_since = '2030-01-01 05:40:00+00' WHERE name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 5 WHERE name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET scheduling = 4, scheduling_since = '2030-01-01 05:40:00+00' WHERE name = 'n1' $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET deadline = queued_at WHERE task_id = test.id('waiting') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET deadline = queued_at WHERE task_id = test.id('runs') $$);
 -- Partitions.
 SELECT unidesk._tidy();
 SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT '2030-01-01', id, 1, 13, 0, project_id, '2029-12-01', '{}', '' FROM unidesk_data.task WHERE id = test.id('done') $$);

@@ -93,6 +93,11 @@ START_TEST(every_reason_alone)
 	ck_assert_uint_eq(placement_score(&good, &wanted), UINT64_MAX);
 	wanted.excluded_node = 2;
 	ck_assert_int_eq(placement_check(&good, &wanted), UD_REASON_NONE);
+	wanted.only_node = 2;
+	ck_assert_int_eq(placement_check(&good, &wanted), UD_REASON_NOMATCH_CHECKPOINT_NODE);
+	ck_assert_uint_eq(placement_score(&good, &wanted), UINT64_MAX);
+	wanted.only_node = 1;
+	ck_assert_int_eq(placement_check(&good, &wanted), UD_REASON_NONE);
 
 	/* Exactly full is fine. */
 	node = good;
@@ -108,6 +113,7 @@ END_TEST
 START_TEST(all_reasons_in_order)
 {
 	static const int totals[] = {
+		UD_REASON_NOMATCH_CHECKPOINT_NODE,
 		UD_REASON_NOMATCH_LABELS, UD_REASON_NOMATCH_CPUS, UD_REASON_NOMATCH_MEMORY,
 		UD_REASON_NOMATCH_GPUS, UD_REASON_NODE_EXCLUDED, UD_REASON_NODE_NOT_ONLINE,
 		UD_REASON_NODE_NOT_OPEN,
@@ -121,13 +127,15 @@ START_TEST(all_reasons_in_order)
 	int			reasons[PLACEMENT_REASONS_MAX];
 
 	demand.excluded_node = 7;
+	demand.only_node = 8;
 	node.online = false;
 	node.open = false;
-	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 7);
+	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), PLACEMENT_REASONS_MAX);
 	ck_assert_mem_eq(reasons, totals, sizeof(totals));
 
 	node = make_node(7, 4000, 4 * GIB, 4, "b=1");
 	demand.excluded_node = 0;
+	demand.only_node = 7;
 	node.open = false;
 	node.cpus_milli_used = 3000;
 	node.memory_used = 3 * GIB;
@@ -333,6 +341,8 @@ fill_case(Case *c, uint64_t *seed)
 									label_sets[below(seed, 5)]);
 		if (below(seed, 3) == 0)
 			c->classes[i].excluded_node = 1 + below(seed, 97);
+		if (below(seed, 5) == 0)
+			c->classes[i].only_node = 1 + below(seed, 97);
 	}
 	for (int i = 0; i < c->item_count; i++)
 		c->items[i].class_index = below(seed, c->class_count);
@@ -570,19 +580,20 @@ END_TEST
 /* Every field takes part. */
 START_TEST(class_tells_demands_apart)
 {
-	PlacementDemand demands[6];
+	PlacementDemand demands[7];
 	PlacementClass a;
 	PlacementClass b;
 
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 7; i++)
 		demands[i] = make_demand(1, 1, 1, "a=1");
 	demands[1].cpus_milli = 2;
 	demands[2].memory = 2;
 	demands[3].gpus = 2;
 	demands[4].excluded_node = 2;
 	demands[5].labels = "a=2";
-	for (int i = 0; i < 6; i++)
-		for (int j = 0; j < 6; j++)
+	demands[6].only_node = 2;
+	for (int i = 0; i < 7; i++)
+		for (int j = 0; j < 7; j++)
 		{
 			a = placement_class(&demands[i]);
 			b = placement_class(&demands[j]);
