@@ -11,7 +11,8 @@
  *	timed_out				failed
  *	failed					queued while its retries last, else failed
  *	lost					by on_lost: queued or failed
- *	rejected, preempted		queued; costs none of the task's own retries
+ *	rejected				queued; costs none of the task's own retries
+ *	preempted				queued, or held when that was asked for; costs nothing
  *
  * An ordinary task has four events: submitted, placed, running, ended.  The
  * steps up to preparing are part of the event that follows them; until then
@@ -128,11 +129,11 @@ end_task(UnideskDoor *door, UnideskLive *live, int to, int reason, const Unidesk
 	add_ending(&door->tasks, live, to, reason, report);
 }
 
-/* Back into the queue, without an attempt. */
+/* Back into the queue, or held, without an attempt. */
 static void
-requeue(UnideskLive *live, int reason, int wait_s, int32 excluded_node)
+requeue(UnideskLive *live, int to, int reason, int wait_s, int32 excluded_node)
 {
-	live->state = UNIDESK_TASK_QUEUED;
+	live->state = to;
 	live->reason = reason;
 	live->not_before = unidesk_now() + (TimestampTz) wait_s * USECS_PER_SEC;
 	live->excluded_node = excluded_node;
@@ -153,7 +154,7 @@ backoff_s(int failures)
 	return failures <= 0 ? 0 : unidesk_retry_backoff << doublings;
 }
 
-/* What becomes of the task: a terminal state, or queued. */
+/* What becomes of the task: a terminal state, queued, or held. */
 static int
 task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *excluded_node)
 {
@@ -168,7 +169,7 @@ task_after(UnideskLive *live, int attempt_state, int reason, int *wait_s, int *e
 		case UD_ATTEMPT_TIMED_OUT:
 			return UNIDESK_TASK_FAILED;
 		case UD_ATTEMPT_PREEMPTED:
-			return UNIDESK_TASK_QUEUED;
+			return reason == UD_REASON_CTL_HELD ? UNIDESK_TASK_HELD : UNIDESK_TASK_QUEUED;
 		case UD_ATTEMPT_LOST:
 			if (live->on_lost == UNIDESK_ON_LOST_FAIL)
 				return UNIDESK_TASK_FAILED;
@@ -249,7 +250,7 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	if (UNIDESK_TASK_IS_TERMINAL(task_state))
 		end_task(door, live, task_state, reason, report);
 	else
-		requeue(live, reason, wait_s, excluded_node);
+		requeue(live, task_state, reason, wait_s, excluded_node);
 }
 
 bool
@@ -308,19 +309,26 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	return true;
 }
 
+/*
+ * Does the stop that is under way give way to another?  What a person asks for
+ * goes before a stop after which the task would run again or wait; a cancel,
+ * and a limit that is over, stay.
+ */
+static bool
+gives_way(const UnideskLive *live, int final, int reason, int by)
+{
+	if (by != UNIDESK_BY_PERSON || (live->want_final == final && live->want_reason == reason))
+		return false;
+	return live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED;
+}
+
 bool
 unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason, int by, UnideskActor actor)
 {
 	int16		path[UNIDESK_PATH_MAX] = {UD_ATTEMPT_STOPPING};
-	bool		outranked = live->want == UD_WANT_STOP && by == UNIDESK_BY_PERSON &&
-	(live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED);
 
-	/*
-	 * A person's cancel goes before a stop after which the task would run
-	 * again.
-	 */
-	if (!outranked && (live->want == UD_WANT_STOP ||
-					   unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0))
+	if (live->want == UD_WANT_STOP ? !gives_way(live, final, reason, by) :
+		unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0)
 		return false;
 	live->attempt_state = UD_ATTEMPT_STOPPING;
 	live->want = UD_WANT_STOP;
@@ -339,6 +347,7 @@ unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int 
 	tell(door, live, to, 0, reason, actor, NULL, 0);
 	if (UNIDESK_TASK_IS_TERMINAL(to))
 		end_task(door, live, to, reason, NULL);
+	live->requeued = to == UNIDESK_TASK_QUEUED;
 	live->state = to;
 	live->reason = reason;
 }

@@ -483,6 +483,10 @@ hash_request(UnideskRequest *r)
 		hash_bytes(ctx, r->environment, VARSIZE(r->environment));
 	hash_end(ctx, &r->spec_hash);
 
+	ctx = hash_begin();
+	hash_text(ctx, r->terms);
+	hash_end(ctx, &r->terms_hash);
+
 	if (r->idempotency_key == NULL)
 		return;
 	ctx = hash_begin();
@@ -509,6 +513,8 @@ unidesk_request_check(UnideskRequest *request)
 	check_environment(request->environment);
 	check_command(request);
 	check_amounts(request);
+	/* As asked for, before settings decide what was left open. */
+	request->terms = unidesk_terms_text(request);
 	check_loss(request);
 	check_not_before(request->not_before);
 	if (request->idempotency_key != NULL &&

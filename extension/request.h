@@ -12,6 +12,7 @@
 /* A hash of 16 bytes, as uuid rows hold it. */
 typedef pg_uuid_t UnideskHash;
 
+/* What is added here goes into unidesk_terms_text as well. */
 typedef struct UnideskRequest
 {
 	char	   *project;
@@ -44,10 +45,12 @@ typedef struct UnideskRequest
 	int32		cpus_milli;
 	int			on_lost_code;	/* UnideskOnLost */
 	bool		has_lease;
+	char	   *terms;			/* see terms.c */
 	bytea	   *code_commit_bytes;
 	bytea	   *env_commit_bytes;
 	UnideskHash demand_hash;
 	UnideskHash spec_hash;		/* of what goes into a spec row */
+	UnideskHash terms_hash;
 	UnideskHash body_hash;		/* of everything */
 } UnideskRequest;
 
@@ -56,6 +59,9 @@ extern void unidesk_request_init(UnideskRequest *request);
 
 /* Raise unless every field makes sense; compute what is derived. */
 extern void unidesk_request_check(UnideskRequest *request);
+
+/* The terms of a request, as rerun_task submits them again. */
+extern char *unidesk_terms_text(const UnideskRequest *request);
 
 /* Labels of a json object as canonical text; raises for a bad one. */
 extern char *unidesk_labels_canonical(Jsonb *labels, const char *what);

@@ -115,6 +115,7 @@ SELECT test.broken($$ DELETE FROM unidesk_data.attempt WHERE task_id = test.id('
 SELECT test.broken($$ UPDATE unidesk_data.attempt SET state = 7 WHERE task_id = test.id('again') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET spec_id = 0 WHERE id = test.id('done') $$);
 SELECT test.broken($$ UPDATE unidesk_data.attempt SET node_id = 0 WHERE task_id = test.id('again') $$);
+SELECT test.broken($$ UPDATE unidesk_data.task SET terms_id = 0 WHERE id = test.id('done') $$);
 -- Events: a gap, a step that the machine lacks, a second end, another end than the row's.
 SELECT test.broken($$ UPDATE unidesk_data.task_event SET seq = 5 WHERE task_id = test.id('done') AND seq = 4 $$);
 SELECT test.broken($$ UPDATE unidesk_data.task_event SET steps = '\x0204' WHERE task_id = test.id('done') AND seq = 3 $$);
