@@ -31,17 +31,22 @@ require_admin(const char *what)
 				 errhint("Ask a member of role unidesk_admin.")));
 }
 
-/* An active row: lost for this reason; what was being stopped ends as asked. */
-static void
+/*
+ * An active row: lost for this reason; what was being stopped ends as asked.
+ * True when it may run on: in finishing its container is gone.
+ */
+static bool
 lose(UnideskDoor *door, UnideskLive *live, int reason, UnideskActor actor)
 {
 	/* The door keeps it until it is closed. */
 	UnideskReport *report = palloc(sizeof(UnideskReport));
+	bool		may_run = live->attempt_state != UD_ATTEMPT_FINISHING;
 
 	unidesk_report_init(report);
 	report->reason = reason;
 	unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
 						 report, false, UNIDESK_BY_PERSON, actor);
+	return may_run;
 }
 
 static char *
@@ -68,6 +73,7 @@ unidesk_force_lost(PG_FUNCTION_ARGS)
 	int64		task_id;
 	int32		node_id;
 	int			state;
+	bool		may_run;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -84,18 +90,19 @@ unidesk_force_lost(PG_FUNCTION_ARGS)
 	if (state != UNIDESK_TASK_ACTIVE)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the task is %s and has no attempt that could be lost", unidesk_task_state_name(state)),
+				 errmsg("the task is in state %s and has no attempt that could be lost", unidesk_task_state_name(state)),
 				 errhint("SELECT id, node FROM unidesk.tasks WHERE state = 'active' shows those that have.")));
 	node_id = live.node_id;
 	door = unidesk_door_open();
-	lose(door, &live, UD_REASON_CTL_FORCE_LOST, actor);
+	may_run = lose(door, &live, UD_REASON_CTL_FORCE_LOST, actor);
 	unidesk_door_close(door);
 	/* A node that does answer is asked at its next beat what it has. */
 	unidesk_beat_expire(node_id);
-	ereport(WARNING,
-			(errmsg("attempt %d may go on running beside whatever comes after it", live.attempt),
-			 errhint("Until node \"%s\" answers, or is known to be off. What it had there stays allocated until then: SELECT * FROM unidesk.held.",
-					 unidesk_shown(node_name(node_id)))));
+	if (may_run)
+		ereport(WARNING,
+				(errmsg("attempt %d may go on running beside whatever comes after it", live.attempt),
+				 errhint("Until node \"%s\" answers, or is known to be off. What it had there stays allocated until then: SELECT * FROM unidesk.held.",
+						 unidesk_shown(node_name(node_id)))));
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(unidesk_task_state_name(live.state)));
 }
@@ -157,6 +164,7 @@ unidesk_declare_node_lost(PG_FUNCTION_ARGS)
 	int64	   *ids;
 	int			count;
 	int			lost = 0;
+	int			may_run = 0;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -178,7 +186,7 @@ unidesk_declare_node_lost(PG_FUNCTION_ARGS)
 		/* Its row may have changed while we waited for it. */
 		if (lives[i].state != UNIDESK_TASK_ACTIVE || lives[i].node_id != node_id)
 			continue;
-		lose(door, &lives[i], UD_REASON_NODE_DECLARED_LOST, actor);
+		may_run += lose(door, &lives[i], UD_REASON_NODE_DECLARED_LOST, actor);
 		lost++;
 	}
 	unidesk_door_close(door);
@@ -186,11 +194,12 @@ unidesk_declare_node_lost(PG_FUNCTION_ARGS)
 	{
 		unidesk_node_event(node_id, "declared_lost", psprintf("%d attempts", lost), actor);
 		ForceSyncCommit();
+	}
+	if (may_run > 0)
 		ereport(WARNING,
-				(errmsg("%d attempts may go on running beside whatever comes after them", lost),
+				(errmsg("%d attempts may go on running beside whatever comes after them", may_run),
 				 errhint("Until node \"%s\" answers, or is known to be off. What they had there stays allocated until then: SELECT * FROM unidesk.held.",
 						 unidesk_shown(name))));
-	}
 	SPI_finish();
 	PG_RETURN_INT32(lost);
 }
