@@ -47,8 +47,8 @@ typedef struct UnideskLive
 	TimestampTz started_at;
 	TimestampTz state_at;
 	bool		needs_order;	/* a stop that the worker has to number */
-	bool		requeued;		/* it waits from now on: its attempt, if it had
-								 * one, is over */
+	bool		requeued;		/* it waits from now on: its attempt, if it
+								 * had one, is over */
 	bool		dirty;			/* the door has to write it */
 } UnideskLive;
 
