@@ -249,11 +249,9 @@ SELECT unidesk.submit_task('demo', 'https://git.example/code.git', repeat('c', 4
 SELECT m.request FROM unidesk_data.terms m JOIN unidesk_data.task t ON t.terms_id = m.id WHERE t.id = :plain;
 SELECT unidesk.cancel_task(:plain);
 -- A host that is not allowed any more is not fetched from again; a task of version 0.1 says why not.
-ALTER SYSTEM SET unidesk.allowed_git_hosts = 'elsewhere.example';
-SELECT pg_reload_conf();
+SET unidesk.allowed_git_hosts = 'elsewhere.example';
 SELECT test.bad(format('SELECT unidesk.rerun_task(%s)', :plain));
-ALTER SYSTEM RESET unidesk.allowed_git_hosts;
-SELECT pg_reload_conf();
+RESET unidesk.allowed_git_hosts;
 BEGIN;
 UPDATE unidesk_data.task SET terms_id = NULL WHERE id = :plain;
 SELECT replace(test.bad(format('SELECT unidesk.rerun_task(%s)', :plain)), :'plain', 'N');
