@@ -59,6 +59,7 @@
 	X(CTL_FORCE_LOST, 404, "ctl.force_lost", 1, 0) \
 	X(CTL_STALE, 405, "ctl.stale", 0, 0) \
 	X(CTL_QUEUE_TIMEOUT, 406, "ctl.queue_timeout", 0, 1) \
+	X(CTL_REQUEUED, 407, "ctl.requeued", 1, 0) \
 	X(CTL_DRAINED, 408, "ctl.drained", 1, 0) \
 	X(CAPACITY_BUSY, 500, "capacity.busy", 0, 0) \
 	X(CAPACITY_CPUS, 501, "capacity.cpus", 0, 0) \

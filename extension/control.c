@@ -1,6 +1,6 @@
 /*
  * control.c
- *	  What people do to tasks: cancel and wait.
+ *	  Waiting for a task, and what SQL asks of the worker.
  */
 #include "unidesk.h"
 
@@ -11,13 +11,9 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "common/protocol.h"
-#include "common/reasons.h"
-#include "door.h"
 #include "people.h"
 #include "request.h"
 #include "shared.h"
-#include "transition.h"
 
 #define WAIT_S_MAX 60
 /* A missed wake-up costs this much, not a whole timeout. */
@@ -39,43 +35,6 @@ task_state(int64 task_id, bool *own)
 		return 0;
 	*own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(unidesk_column(0, 2, NULL)));
 	return unidesk_column_int32(0, 1);
-}
-
-PG_FUNCTION_INFO_V1(unidesk_cancel_task);
-
-/* unidesk.cancel_task(task): the state it is in then. */
-Datum
-unidesk_cancel_task(PG_FUNCTION_ARGS)
-{
-	int64		task_id;
-	UnideskLive live;
-	UnideskActor actor = {UNIDESK_ACTOR_ACCOUNT, 0};
-	UnideskDoor *door;
-	bool		own;
-	int			state;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("task is missing"),
-				 errhint("Give the id that submit_task returned.")));
-	PreventCommandIfReadOnly("unidesk.cancel_task()");
-	task_id = PG_GETARG_INT64(0);
-	SPI_connect();
-	unidesk_check_task_access(task_id, UNIDESK_MEMBER);
-	actor.id = unidesk_caller_account();
-	if (unidesk_live_lock(task_id, true, &live) == UNIDESK_LOCKED)
-	{
-		door = unidesk_door_open();
-		if (live.state == UNIDESK_TASK_ACTIVE)
-			unidesk_attempt_stop(door, &live, UD_ATTEMPT_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
-		else
-			unidesk_task_move(door, &live, UNIDESK_TASK_CANCELLED, UD_REASON_CTL_CANCELLED, UNIDESK_BY_PERSON, actor);
-		unidesk_door_close(door);
-	}
-	state = task_state(task_id, &own);
-	SPI_finish();
-	PG_RETURN_TEXT_P(cstring_to_text(unidesk_task_state_name(state)));
 }
 
 static void

@@ -11,7 +11,8 @@
  *	timed_out				failed
  *	failed					queued while its retries last, else failed
  *	lost					by on_lost: queued or failed
- *	rejected, preempted		queued; costs none of the task's own retries
+ *	rejected				queued; costs none of the task's own retries
+ *	preempted				queued, or held when that was asked for; costs nothing
  *
  * One that failed with the task's restart_exit_code said "saved, start me
  * again": the task is queued at once and no retry is used up.  What it saved
@@ -182,11 +183,11 @@ typedef struct Sequel
 	bool		given_up;		/* unidesk.infra_retries are used up */
 } Sequel;
 
-/* Back into the queue, without an attempt. */
+/* Back into the queue, or held, without an attempt. */
 static void
-requeue(UnideskLive *live, int reason, const Sequel *sequel)
+requeue(UnideskLive *live, int to, int reason, const Sequel *sequel)
 {
-	live->state = UNIDESK_TASK_QUEUED;
+	live->state = to;
 	live->reason = reason;
 	live->not_before = unidesk_now() + sequel->wait_us;
 	live->excluded_node = sequel->excluded_node;
@@ -256,7 +257,7 @@ after_checkpoint(UnideskLive *live, Sequel *sequel)
 	return UNIDESK_TASK_QUEUED;
 }
 
-/* What becomes of the task: a terminal state, or queued. */
+/* What becomes of the task: a terminal state, queued, or held. */
 static int
 task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport *report, Sequel *sequel)
 {
@@ -269,7 +270,7 @@ task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport
 		case UD_ATTEMPT_TIMED_OUT:
 			return UNIDESK_TASK_FAILED;
 		case UD_ATTEMPT_PREEMPTED:
-			return UNIDESK_TASK_QUEUED;
+			return reason == UD_REASON_CTL_HELD ? UNIDESK_TASK_HELD : UNIDESK_TASK_QUEUED;
 		case UD_ATTEMPT_LOST:
 			if (live->on_lost == UNIDESK_ON_LOST_FAIL)
 				return UNIDESK_TASK_FAILED;
@@ -439,8 +440,9 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 		sequel.excluded_node = 0;
 	if (live->checkpoint_node != 0)
 		node_id = live->checkpoint_node;
-	requeue(live, reason, &sequel);
-	event->data = retry_data(live);
+	requeue(live, task_state, reason, &sequel);
+	if (task_state == UNIDESK_TASK_QUEUED)
+		event->data = retry_data(live);
 	if (out_of_reach)
 		unidesk_checkpoint_give_up(door, live, node_id, actor);
 }
@@ -502,19 +504,26 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 	return true;
 }
 
+/*
+ * Does the stop that is under way give way to another?  What a person asks for
+ * goes before a stop after which the task would run again or wait; a cancel,
+ * and a limit that is over, stay.
+ */
+static bool
+gives_way(const UnideskLive *live, int final, int reason, int by)
+{
+	if (by != UNIDESK_BY_PERSON || (live->want_final == final && live->want_reason == reason))
+		return false;
+	return live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED;
+}
+
 bool
 unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason, int by, UnideskActor actor)
 {
 	int16		path[UNIDESK_PATH_MAX] = {UD_ATTEMPT_STOPPING};
-	bool		outranked = live->want == UD_WANT_STOP && by == UNIDESK_BY_PERSON &&
-	(live->want_final == UD_ATTEMPT_REJECTED || live->want_final == UD_ATTEMPT_PREEMPTED);
 
-	/*
-	 * A person's cancel goes before a stop after which the task would run
-	 * again.
-	 */
-	if (!outranked && (live->want == UD_WANT_STOP ||
-					   unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0))
+	if (live->want == UD_WANT_STOP ? !gives_way(live, final, reason, by) :
+		unidesk_attempt_path(live->attempt_state, UD_ATTEMPT_STOPPING, false, by, path) == 0)
 		return false;
 	live->attempt_state = UD_ATTEMPT_STOPPING;
 	live->want = UD_WANT_STOP;
@@ -533,6 +542,7 @@ unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int 
 	tell(door, live, to, 0, reason, actor, NULL, 0);
 	if (UNIDESK_TASK_IS_TERMINAL(to))
 		end_task(door, live, to, reason, NULL);
+	live->requeued = to == UNIDESK_TASK_QUEUED;
 	live->state = to;
 	live->reason = reason;
 }

@@ -41,8 +41,8 @@ typedef struct UnideskLive
 	int			user_failures;
 	int			infra_failures;
 	int			on_lost;		/* UnideskOnLost */
-	int32		excluded_node;
-	TimestampTz not_before;		/* set by a requeue; 0: none */
+	int32		excluded_node;	/* 0: none */
+	TimestampTz not_before;		/* 0: none */
 	TimestampTz placed_at;		/* 0 for NULL */
 	TimestampTz started_at;
 	TimestampTz state_at;
@@ -54,7 +54,8 @@ typedef struct UnideskLive
 	bool		has_retry_on;
 	uint64		retry_on[4];	/* a bit for each exit code */
 	bool		needs_order;	/* a stop that the worker has to number */
-	bool		requeued;
+	bool		requeued;		/* it waits from now on: its attempt, if it
+								 * had one, is over */
 	bool		dirty;			/* the door has to write it */
 } UnideskLive;
 
@@ -67,6 +68,12 @@ typedef enum UnideskLock
 
 /* Lock a task's live row.  Waits only when wait is true. */
 extern UnideskLock unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live);
+
+/*
+ * Lock many in the order of their ids, waiting for each; returns how many of
+ * them there are, which are the first in lives.
+ */
+extern int	unidesk_live_lock_waiting(const int64 *task_ids, int count, UnideskLive *lives);
 
 /* The same for many tasks, without waiting; ids ascending and distinct. */
 extern void unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks);
@@ -95,11 +102,16 @@ extern bool unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, c
 /*
  * Ask for the end of a live attempt: state stopping, want stop, to end as
  * final.  The worker makes the order.  False when it is too late (finishing)
- * or a stop is already under way.
+ * or a stop is under way that does not give way to this one.  Preempted, and
+ * with the reason CTL_HELD, the task is held then and not queued.
  */
 extern bool unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason, int by, UnideskActor actor);
 
-/* Move a task that has no live attempt; a terminal state removes the live row. */
+/*
+ * Move a task that has no live attempt; a terminal state removes the live row.
+ * One that is queued waits from now on, by what the row in memory says of
+ * excluded_node, not_before and failures.
+ */
 extern void unidesk_task_move(UnideskDoor *door, UnideskLive *live, int to, int reason, int by, UnideskActor actor);
 
 /*

@@ -13,7 +13,7 @@
 	"SELECT task_id, state, reason, seq, attempt, incarnation, node_id, attempt_state," \
 	" phase, want, want_final, want_reason, cpus_milli, memory, gpus, gpu_mask," \
 	" max_retries, user_failures, infra_failures, on_lost, placed_at, started_at, state_at, left_on," \
-	" restart_exit_code, restarts, checkpoint_node, retry_on" \
+	" restart_exit_code, restarts, checkpoint_node, retry_on, excluded_node, not_before" \
 	" FROM unidesk_data.live"
 
 /* The exit codes of an array as bits. */
@@ -74,6 +74,8 @@ read_live(uint64 row, UnideskLive *live)
 	unidesk_column(row, 28, &is_null);
 	if (!is_null)
 		read_retry_on(row, 28, live);
+	live->excluded_node = unidesk_column_int32(row, 29);
+	live->not_before = unidesk_column_time(row, 30);
 }
 
 UnideskLock
@@ -93,6 +95,22 @@ unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live)
 		return UNIDESK_ABSENT;
 	read_live(0, live);
 	return UNIDESK_LOCKED;
+}
+
+int
+unidesk_live_lock_waiting(const int64 *task_ids, int count, UnideskLive *lives)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+		ids[i] = Int64GetDatum(task_ids[i]);
+	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
+	unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id FOR NO KEY UPDATE", &args);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		read_live(row, &lives[row]);
+	return (int) SPI_processed;
 }
 
 /* Which of the rows that were not locked are there all the same?  A plain

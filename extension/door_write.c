@@ -118,7 +118,7 @@ write_lives(UnideskLive **lives, int count)
 					" WHERE l.task_id = x.task_id", &c.args);
 }
 
-/* Rows of live whose attempt is over: back in the queue. */
+/* Rows of live that wait from now on, without an attempt. */
 static void
 write_requeued(UnideskLive **lives, int count)
 {
@@ -129,25 +129,26 @@ write_requeued(UnideskLive **lives, int count)
 		return;
 	columns_init(&c, count);
 	COLUMN(&c, INT8OID, Int64GetDatum(lives[i]->task_id), false);
+	COLUMN(&c, INT2OID, Int16GetDatum(lives[i]->state), false);
 	COLUMN(&c, INT2OID, Int16GetDatum(lives[i]->reason), false);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->seq), false);
 	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(lives[i]->state_at), false);
-	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(lives[i]->not_before), false);
+	TIME_OR_NULL(&c, lives[i]->not_before);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->excluded_node), lives[i]->excluded_node == 0);
 	COLUMN(&c, INT2OID, Int16GetDatum(lives[i]->user_failures), false);
 	COLUMN(&c, INT2OID, Int16GetDatum(lives[i]->infra_failures), false);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->restarts), lives[i]->restarts == 0);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->checkpoint_node), lives[i]->checkpoint_node == 0);
 	unidesk_execute(&plan,
-					"UPDATE unidesk_data.live l SET state = 3, reason = x.reason, seq = x.seq, queued_at = x.at,"
+					"UPDATE unidesk_data.live l SET state = x.state, reason = x.reason, seq = x.seq, queued_at = x.at,"
 					" state_at = x.at, not_before = x.not_before, excluded_node = x.excluded_node,"
 					" user_failures = x.user_failures, infra_failures = x.infra_failures,"
 					" restarts = x.restarts, checkpoint_node = x.checkpoint_node,"
 					" incarnation = NULL, node_id = NULL, session = NULL, attempt_state = NULL, phase = NULL,"
 					" want = NULL, want_final = NULL, want_reason = NULL, order_no = NULL, gpu_mask = NULL,"
 					" placed_at = NULL, started_at = NULL, left_on = NULL, left_at = NULL"
-					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS x (task_id, reason, seq, at,"
-					" not_before, excluded_node, user_failures, infra_failures, restarts, checkpoint_node) WHERE l.task_id = x.task_id", &c.args);
+					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS x (task_id, state, reason, seq, at, not_before,"
+					" excluded_node, user_failures, infra_failures, restarts, checkpoint_node) WHERE l.task_id = x.task_id", &c.args);
 }
 
 static void

@@ -10,7 +10,7 @@
 typedef enum UnideskMembership
 {
 	UNIDESK_VIEWER = 1,			/* reads */
-	UNIDESK_MEMBER = 2,			/* submits, cancels */
+	UNIDESK_MEMBER = 2,			/* submits, cancels, holds ... */
 	UNIDESK_MANAGER = 3			/* adds members */
 } UnideskMembership;
 

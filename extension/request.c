@@ -544,6 +544,10 @@ hash_request(UnideskRequest *r)
 		hash_bytes(ctx, r->environment, VARSIZE(r->environment));
 	hash_end(ctx, &r->spec_hash);
 
+	ctx = hash_begin();
+	hash_text(ctx, r->terms);
+	hash_end(ctx, &r->terms_hash);
+
 	if (r->idempotency_key == NULL)
 		return;
 	ctx = hash_begin();
@@ -577,6 +581,8 @@ unidesk_request_check(UnideskRequest *request)
 	check_environment(request->environment);
 	check_command(request);
 	check_amounts(request);
+	/* As asked for, before settings decide what was left open. */
+	request->terms = unidesk_terms_text(request);
 	check_loss(request);
 	check_warning(request);
 	check_repeats(request);

@@ -12,6 +12,7 @@
 /* A hash of 16 bytes, as uuid rows hold it. */
 typedef pg_uuid_t UnideskHash;
 
+/* What is added here goes into unidesk_terms_text as well. */
 typedef struct UnideskRequest
 {
 	char	   *project;
@@ -52,10 +53,12 @@ typedef struct UnideskRequest
 	int32		cpus_milli;
 	int			on_lost_code;	/* UnideskOnLost */
 	bool		has_lease;
+	char	   *terms;			/* see terms.c */
 	bytea	   *code_commit_bytes;
 	bytea	   *env_commit_bytes;
 	UnideskHash demand_hash;
 	UnideskHash spec_hash;		/* of what goes into a spec row */
+	UnideskHash terms_hash;
 	UnideskHash body_hash;		/* of everything */
 } UnideskRequest;
 
@@ -67,6 +70,8 @@ extern void unidesk_request_check(UnideskRequest *request);
 
 /* One more exit code of retry_on; raises unless it can be one of a failure. */
 extern void unidesk_request_retry_on(UnideskRequest *request, int64 code);
+/* The terms of a request, as rerun_task submits them again. */
+extern char *unidesk_terms_text(const UnideskRequest *request);
 
 /* Labels of a json object as canonical text; raises for a bad one. */
 extern char *unidesk_labels_canonical(Jsonb *labels, const char *what);

@@ -4,7 +4,7 @@
  *
  * Both check their requests and write them with the same statements over
  * arrays: one row of task, one of live and one event per task, and a spec
- * where no equal one is found.
+ * and terms where no equal ones are found.
  */
 #include "unidesk.h"
 
@@ -65,6 +65,23 @@ find_or_add_spec(UnideskRequest *request, int32 project_id, int32 account_id)
 	return unidesk_column_int64(0, 1);
 }
 
+/* The same for its terms. */
+static int32
+find_or_add_terms(UnideskRequest *request)
+{
+	static SPIPlanPtr find_plan;
+	static SPIPlanPtr add_plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg(&args, UUIDOID, UUIDPGetDatum(&request->terms_hash));
+	if (unidesk_execute(&find_plan, "SELECT id FROM unidesk_data.terms WHERE hash = $1 LIMIT 1", &args) == 1)
+		return unidesk_column_int32(0, 1);
+	unidesk_arg_text(&args, request->terms);
+	unidesk_execute(&add_plan,
+					"INSERT INTO unidesk_data.terms (hash, request) VALUES ($1, $2::jsonb) RETURNING id", &args);
+	return unidesk_column_int32(0, 1);
+}
+
 /*
  * The task that already has the request's key, or 0 after the key was taken
  * for task_id.
@@ -111,11 +128,12 @@ static const char insert_tasks[] =
 "WITH r AS (SELECT * FROM unnest($4::bigint[], $5::bigint[], $6::bytea[], $7::integer[], $8::uuid[], $9::smallint[],"
 " $10::smallint[], $11::integer[], $12::bigint[], $13::smallint[], $14::text[], $15::timestamptz[], $16::smallint[],"
 " $17::smallint[], $18::integer[], $19::integer[], $20::integer[], $21::integer[], $22::integer[], $23::integer[], $24::integer[],"
-" $25::integer[], $26::text[], $27::smallint[], $28::text[])"
+" $25::integer[], $26::text[], $27::smallint[], $28::text[], $29::integer[])"
 " AS r (id, spec_id, code_commit, project_id, demand_hash, priority, state, cpus_milli, memory, gpus, labels, not_before,"
-" max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, total_s, idle_s, warn_s, warn_signal, restart_exit_code, retry_on)),"
-" t AS (INSERT INTO unidesk_data.task (id, spec_id, code_commit, project_id, owner_id, created_at)"
-" SELECT id, spec_id, code_commit, project_id, $2, $1 FROM r),"
+" max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, total_s, idle_s, warn_s, warn_signal, restart_exit_code, retry_on,"
+" terms_id)),"
+" t AS (INSERT INTO unidesk_data.task (id, spec_id, code_commit, project_id, owner_id, created_at, terms_id)"
+" SELECT id, spec_id, code_commit, project_id, $2, $1, terms_id FROM r),"
 " l AS (INSERT INTO unidesk_data.live (task_id, project_id, owner_id, demand_hash, priority, state, reason, cpus_milli, memory,"
 " gpus, labels, not_before, queued_at, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, seq, state_at,"
 " deadline, idle_s, warn_s, warn_signal, restart_exit_code, retry_on)"
@@ -153,7 +171,7 @@ retry_on_datum(const UnideskRequest *request)
 }
 
 static void
-write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *projects, int count, int32 account_id)
+write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *terms, int32 *projects, int count, int32 account_id)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
@@ -188,6 +206,7 @@ write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *projects
 	COLUMN(TEXTOID, CStringGetTextDatum(r->warn_signal), r->warn_s == 0);
 	COLUMN(INT2OID, Int16GetDatum(r->restart_exit_code), !r->has_restart_exit_code);
 	COLUMN(TEXTOID, retry_on_datum(r), !r->has_retry_on);
+	COLUMN(INT4OID, Int32GetDatum(terms[i]), false);
 	unidesk_execute(&plan, insert_tasks, &args);
 }
 
@@ -198,6 +217,7 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 	UnideskRequest **fresh = palloc(sizeof(UnideskRequest *) * count);
 	int64	   *fresh_ids = palloc(sizeof(int64) * count);
 	int64	   *specs = palloc(sizeof(int64) * count);
+	int32	   *terms = palloc(sizeof(int32) * count);
 	int32	   *projects = palloc(sizeof(int32) * count);
 	int32		account_id = unidesk_caller_account();
 	int			fresh_count = 0;
@@ -229,12 +249,16 @@ store_requests(UnideskRequest *requests, int count, int64 *ids)
 			specs[fresh_count] = specs[fresh_count - 1];
 		else
 			specs[fresh_count] = find_or_add_spec(r, project_id, account_id);
+		if (last != NULL && memcmp(&last->terms_hash, &r->terms_hash, UUID_LEN) == 0)
+			terms[fresh_count] = terms[fresh_count - 1];
+		else
+			terms[fresh_count] = find_or_add_terms(r);
 		fresh_count++;
 	}
 	if (fresh_count == 0)
 		return;
 	unidesk_space_take_tasks(fresh_count);
-	write_tasks(fresh, fresh_ids, specs, projects, fresh_count, account_id);
+	write_tasks(fresh, fresh_ids, specs, terms, projects, fresh_count, account_id);
 	ForceSyncCommit();
 	unidesk_note_tasks(fresh_ids[0], fresh_ids[fresh_count - 1]);
 }

@@ -168,8 +168,8 @@ BEGIN ATOMIC
 		WHEN e.previous_task_state = 4 AND e.task_state = 4 THEN e.attempt = e.previous_attempt
 			AND ((e.attempt_state = 6 AND e.previous_attempt_state = 6)
 				OR coalesce(unidesk._attempt_walk_allowed(e.previous_attempt_state, coalesce(e.steps, ''), e.attempt_state, b.by_whom), false))
-		-- No move: the task waits no longer for the node with its checkpoint.
-		WHEN e.previous_task_state = 3 AND e.task_state = 3 THEN e.attempt = e.previous_attempt AND e.attempt_state IS NULL AND e.reason = 524
+		-- The task waits no longer for the node with its checkpoint, or for anything of its past.
+		WHEN e.previous_task_state = 3 AND e.task_state = 3 THEN e.attempt = e.previous_attempt AND e.attempt_state IS NULL AND (e.reason = 524 OR b.by_whom = 4)
 		ELSE EXISTS (SELECT FROM unidesk._transitions() m WHERE m.machine = 'task' AND m.from_state = unidesk._task_state_name(e.previous_task_state)
 				AND m.to_state = unidesk._task_state_name(e.task_state)
 				AND ((m.by_agent AND b.by_whom & 1 > 0) OR (m.by_worker AND b.by_whom & 2 > 0) OR (m.by_person AND b.by_whom & 4 > 0)))

@@ -65,7 +65,7 @@ SELECT * FROM unidesk.check_invariants();
 SELECT test.broken('DELETE FROM unidesk_data.incarnation');
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = 1000000 WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = session + 1000000 WHERE name = 'stays' $$);
-SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task)) > 0 AS restored;
+SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task)) > 1 AS set_back;
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = (SELECT order_no FROM unidesk_data.live WHERE task_id = test.id('prepares')) WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = (SELECT session FROM unidesk_data.node WHERE name = 'goes') WHERE name = 'stays' $$);
 SELECT test.broken($$ INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat) VALUES ('test', 2, now(), '2030-01-01 05:46:40+00') $$);
@@ -129,6 +129,7 @@ SELECT test.broken($$ DELETE FROM unidesk_data.attempt WHERE task_id = test.id('
 SELECT test.broken($$ UPDATE unidesk_data.attempt SET state = 7 WHERE task_id = test.id('again') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET spec_id = 0 WHERE id = test.id('done') $$);
 SELECT test.broken($$ UPDATE unidesk_data.attempt SET node_id = 0 WHERE task_id = test.id('again') $$);
+SELECT test.broken($$ UPDATE unidesk_data.task SET terms_id = 0 WHERE id = test.id('done') $$);
 -- Events: a gap, a step that the machine lacks, a second end, another end than the row's.
 SELECT test.broken($$ UPDATE unidesk_data.task_event SET seq = 5 WHERE task_id = test.id('done') AND seq = 4 $$);
 SELECT test.broken($$ UPDATE unidesk_data.task_event SET steps = '\x0204' WHERE task_id = test.id('done') AND seq = 3 $$);

@@ -58,6 +58,13 @@ new_pass($node);
 is(value($node, q{SELECT string_agg(state, ' ' ORDER BY id) FROM unidesk.tasks}), 'succeeded failed succeeded active active held cancelled', 'the queue goes on');
 is(value($node, q{SELECT unidesk.submit_task('demo', 'https://git.example/code.git', repeat('a', 40), 'https://git.example/env.git', repeat('b', 40),
 	'Dockerfile', ARRAY['true'], environment => '{"A": "b"}', idempotency_key => 'once', hold => true)}), 6, "0.1's idempotency key names the same task");
+# What 0.1 knew of a task is known as long as it lives; submitted again it is the same.
+(undef, undef, $error) = $node->psql('unidesk', 'SELECT unidesk.rerun_task(1)');
+like($error, qr/ERROR:  task 1 ended before version 0\.2/, 'what ended in 0.1 says why it cannot be run again');
+is(value($node, q{SELECT unidesk.cancel_task(6)}), 'cancelled', 'what was held in 0.1 is cancelled');
+my $again = value($node, 'SELECT unidesk.rerun_task(6)');
+is(value($node, "SELECT concat_ws(' ', cpus_milli, memory, gpus, labels, priority, max_retries, on_lost, lease_s, grace_s, run_s) FROM unidesk_data.live WHERE task_id = $again"),
+	'1000 1073741824 0  0 0 1 7200 30', 'and can be submitted again');
 cmp_ok((submit($node, 1))[0], '>', 7, 'the next task has a new number');
 is(value($node, 'SELECT unidesk._memory_differences()'), 0, "the worker's memory is right");
 value($node, 'SELECT unidesk._tidy()');

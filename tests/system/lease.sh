@@ -38,6 +38,9 @@ within 20 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'" || ex
 container=
 runs() { [ "$(docker inspect -f '{{.State.Running}}' "$container" 2>/dev/null)" = true ]; }
 runs_not() { ! runs; }
+# fails_with, warns_with TEXT STATEMENT
+fails_with() { ! "$PG_BIN/psql" -XAtq -c "$2" >"$out/said" 2>&1 && grep -q "^ERROR: .*$1" "$out/said" || { cat "$out/said"; return 1; }; }
+warns_with() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 -c "$2" >"$out/said" 2>&1 && grep -q "^WARNING: .*$1" "$out/said" || { cat "$out/said"; return 1; }; }
 
 # Prints what tells a second run from the first, and ends by itself only there.
 task=$(submit 'echo attempt $UNIDESK_ATTEMPT; [ $UNIDESK_ATTEMPT -gt 1 ] || exec sleep 600' "lease => '14 s', grace => '1 s'")
@@ -61,6 +64,32 @@ check 'the task runs again and succeeds' ends_in "$task" succeeded 90
 check 'in its second attempt' is '1:lost:node.lease_over 2:succeeded' "SELECT string_agg(concat(attempt, ':', state, ':' || reason), ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
 check 'the stale attempt is confirmed and frees what it held' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
 check 'and nothing of it is left on the node' within 20 nothing_on_node
+
+# Without a lease nothing ends it; a person says that its node will not come
+# back.  So does a cancel that the node cannot confirm.
+script='echo attempt $UNIDESK_ATTEMPT; [ $UNIDESK_ATTEMPT -gt 1 ] || exec sleep 600'
+waits=$(submit "$script" "on_lost => 'wait', grace => '1 s'")
+unwanted=$(submit "$script" "on_lost => 'wait', grace => '1 s'")
+within 60 logged "$waits" 'attempt 1'
+within 60 logged "$unwanted" 'attempt 1'
+check 'a node that answers is not declared lost' fails_with 'is online' "SELECT unidesk.declare_node_lost('here')"
+kill -STOP "$agent_pid"
+sql_user -c "SELECT unidesk.cancel_task($unwanted)" >/dev/null
+within 15 is offline "SELECT status FROM unidesk.nodes WHERE name = 'here'"
+check 'an offline one is, with a warning' warns_with '2 attempts may go on running' "SELECT unidesk.declare_node_lost('here')"
+check 'one task is queued again, the other cancelled' is 'queued cancelled' "SELECT string_agg(state, ' ' ORDER BY id) FROM unidesk.tasks WHERE id IN ($waits, $unwanted)"
+check 'both stay allocated there' is 2 'SELECT count(*) FROM unidesk_data.held'
+check 'and who said so is on record' is "declared_lost|user $(sql 'SELECT unidesk.me()')" "SELECT what, actor FROM unidesk.node_events WHERE node = 'here' ORDER BY at DESC LIMIT 1"
+kill -CONT "$agent_pid"
+check 'when it answers, the stale attempts end' within 40 is 0 'SELECT count(*) FROM unidesk_data.held'
+check 'and the other runs once more' ends_in "$waits" succeeded 90
+# A node that does answer is asked what it has: no second one runs for long.
+forced=$(submit "$script" "grace => '1 s'")
+within 60 logged "$forced" 'attempt 1'
+check 'an attempt is declared lost, with a warning' warns_with 'attempt 1 may go on running' "SELECT unidesk.force_lost($forced)"
+check 'a node that is there ends it at once' within 20 is 0 'SELECT count(*) FROM unidesk_data.held'
+check 'and the task runs again' ends_in "$forced" succeeded 90
+check 'nothing of them is left on the node' within 20 nothing_on_node
 check 'the invariants hold' invariants_hold
 
 # ---- an announced downtime: silent for longer than the lease ----

@@ -90,6 +90,48 @@ task=$(submit 'trap "" TERM; echo deaf; while :; do sleep 0.1; done')
 within 30 logged "$task" deaf
 sql_user -c "SELECT unidesk.cancel_task($task)" >/dev/null
 check 'a task deaf to TERM is killed' ends_in "$task" cancelled 20
+
+# From the call to the agent's own line about it, on one clock.
+cancel_ms()
+{
+	local task began stopping
+	task=$(submit 'echo ready; exec sleep 600')
+	within 30 logged "$task" ready || return
+	began=$(date +%s%3N)
+	sql_user -c "SELECT unidesk.cancel_task($task)" >/dev/null || return
+	within 10 grep -q "attempt .*-$task-1: stopping" "$out/agent.log" || return
+	stopping=$(grep -m 1 "attempt .*-$task-1: stopping" "$out/agent.log" | cut -d' ' -f1)
+	ends_in "$task" cancelled 20 || return
+	echo $(($(date -d "$stopping" +%s%3N) - began))
+}
+slowest=0
+for _ in 1 2 3 4 5; do
+	ms=$(cancel_ms) || { slowest=none; break; }
+	[ "$ms" -le "$slowest" ] || slowest=$ms
+done
+echo "cancel: at the agent after at most $slowest ms, of five"
+check 'a cancel is at the agent in less than a second' test "$slowest" -lt 1000
+
+# ---- hold, release, requeue ------------------------------------------------
+
+# It says which attempt it is, and ends by itself only in the third.
+task=$(submit 'trap "echo saved $UNIDESK_ATTEMPT; exit 0" TERM; echo attempt $UNIDESK_ATTEMPT; [ $UNIDESK_ATTEMPT -eq 3 ] && exit 0; while :; do sleep 0.1; done')
+within 30 logged "$task" 'attempt 1'
+sql_user -c "SELECT unidesk.hold_task($task)" >/dev/null
+check 'a running task is stopped, and held' within 20 ended_as "$task" held
+check 'it was given its grace then' within 10 logged "$task" 'saved 1'
+check 'held, it has nothing on the node' within 20 nothing_on_node
+sql_user -c "SELECT unidesk.release_task($task)" >/dev/null
+check 'released, it runs again' within 30 logged "$task" 'attempt 2'
+sql_user -c "SELECT unidesk.requeue_task($task)" >/dev/null
+check 'requeued, it is stopped, runs once more and succeeds' ends_in "$task" succeeded 60
+check 'and none of this counted as a failure' is '1:preempted:ctl.held 2:preempted:ctl.requeued 3:succeeded' \
+	"SELECT string_agg(concat(attempt, ':', state, ':' || reason), ' ' ORDER BY attempt) FROM unidesk.attempts WHERE task = $task"
+again=$(sql_user -c "SELECT unidesk.rerun_task($task)")
+within 30 logged "$again" 'attempt 1'
+check 'the same again is another task' is "$code|active" "SELECT code_commit, state FROM unidesk.tasks WHERE id = $again"
+sql_user -c "SELECT unidesk.hold_task($again), unidesk.cancel_task($again)" >/dev/null
+check 'a cancel goes before a hold' ends_in "$again" cancelled 20
 check 'nothing of them is left' within 20 nothing_on_node
 
 # ---- everything that can die, while a task runs ----------------------------
