@@ -50,6 +50,7 @@ SYSTEM_SUITES := \
 	container \
 	node \
 	fleet \
+	restarts \
 	drill \
 	git \
 	dockerfile \

@@ -22,6 +22,7 @@
 #	container   tests/system/container.sh: every way in which a container can be wrong or end
 #	node        tests/system/node.sh: caches, leftovers, the disk, the data mount
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
+#	restarts    tests/system/restarts.sh: engine, agent, link, database and machine go and come back
 #	drill       tests/system/drill.sh: the database is lost, its last backup restored
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
 #	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes

@@ -130,7 +130,6 @@ machine_down()
 	[ -n "$machine_dir" ] || return 0
 	if [ -n "$machine_pid" ]; then
 		machine_docker ps -aq 2>/dev/null | xargs -r -n 20 env DOCKER_HOST="unix://$machine_socket" docker rm -f -v >/dev/null 2>&1
-		machine_engine_down TERM
 	fi
 	machine_crash
 	ip netns del "$machine_name" 2>/dev/null
