@@ -207,7 +207,7 @@ check 'having begun once' within 10 said_once "$task"
 
 # ---- the end ---------------------------------------------------------------
 
-left_of_attempts() { same '' "$(ls "$work/data/run" "$work/data/tree" "$work/data/out" | grep -v -e '^$' -e ':$')"; }
+left_of_attempts() { same '' "$(find "$work"/data/{run,tree,out} -mindepth 1 -maxdepth 1)"; }
 check 'nothing is left of the attempts' within 20 left_of_attempts
 machine_docker rm -f unidesk-agent >/dev/null
 check 'nor on the engine' machine_is_clean

@@ -74,6 +74,7 @@ machine_space_up()
 }
 
 # machine_engine_up [OPTION...]: of dockerd.
+# shellcheck disable=SC2120 # not everybody has options
 machine_engine_up()
 {
 	[ -n "$machine_space" ] || machine_space_up || return
