@@ -24,7 +24,8 @@ LOSSES=${LOSSES:-10}
 CANCELS=${CANCELS:-100}
 RESTARTS=${RESTARTS:-10}
 PART_S=${PART_S:-90}
-read -ra LEASES <<<"${LEASES:-6 0}"
+# An array is not exported, and this script starts itself again.
+read -ra leases <<<"${LEASES:-6 0}"
 out=$ROOT/build/lifecycle
 
 # The smallest lease is 4 + 1 + 1 s.
@@ -128,11 +129,11 @@ restarts immediate
 
 # Only the victim is there when its tasks begin; then it is the other's turn.
 elsewhere() { is "2|running|$2" "SELECT attempts, attempt_state, node FROM unidesk.tasks WHERE id = $1"; }
-part "${LEASES[@]/#/lease.}"
+part "${leases[@]/#/lease.}"
 victim=here other=there
-while more "lease.${LEASES[0]}" "$LOSSES"; do
+while more "lease.${leases[0]}" "$LOSSES"; do
 	tasks=()
-	for seconds in "${LEASES[@]}"; do tasks+=("$(submit 'exec sleep 600' "lease => '$seconds s', grace => '1 s'")"); done
+	for seconds in "${leases[@]}"; do tasks+=("$(submit 'exec sleep 600' "lease => '$seconds s', grace => '1 s'")"); done
 	for task in "${tasks[@]}"; do within 30 running "$task" || exit 1; done
 	agent_on_node "$other"
 	within 20 online "$other" || exit 1
@@ -140,7 +141,7 @@ while more "lease.${LEASES[0]}" "$LOSSES"; do
 	killed "${agent_of[$victim]}"
 	for i in "${!tasks[@]}"; do
 		within 60 elsewhere "${tasks[i]}" "$other" || exit 1
-		sql "SELECT trunc(extract(epoch FROM started_at) * 1000) - $began FROM unidesk.tasks WHERE id = ${tasks[i]}" >>"$out/lease.${LEASES[i]}"
+		sql "SELECT trunc(extract(epoch FROM started_at) * 1000) - $began FROM unidesk.tasks WHERE id = ${tasks[i]}" >>"$out/lease.${leases[i]}"
 		sql_user -c "SELECT unidesk.cancel_task(${tasks[i]})" >/dev/null
 		ends_in "${tasks[i]}" cancelled || exit 1
 	done
@@ -152,7 +153,7 @@ done
 printf 'beat_interval 1 s, offline_after 4 s, lease_margin 1 s, agent_lease_margin 1 s, grace 1 s, retry_backoff 1 s\n'
 printf '%-62s %4s %9s %9s\n' milliseconds N p50 p99
 row 'agent killed and started again -> its session' attach
-for seconds in "${LEASES[@]}"; do row "node lost -> task runs elsewhere, lease $seconds s" "lease.$seconds"; done
+for seconds in "${leases[@]}"; do row "node lost -> task runs elsewhere, lease $seconds s" "lease.$seconds"; done
 row 'cancel_task -> the agent stops it' cancel
 row 'PostgreSQL restarted (fast) -> next task assigned on its node' fast
 row 'PostgreSQL restarted (immediate) -> next task assigned' immediate
