@@ -53,6 +53,7 @@ SYSTEM_SUITES := \
 	node \
 	fleet \
 	replace \
+	restarts \
 	drill \
 	git \
 	dockerfile \

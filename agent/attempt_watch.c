@@ -350,7 +350,8 @@ watch_read_facts(const Watch *watch, bool has_container, ExitFacts *facts)
 		}
 		if (result == 0)
 		{
-			facts->has_container = true;
+			/* One that somebody is removing is as good as gone. */
+			facts->has_container = strcmp(container.state, "removing") != 0;
 			facts->container_code = container.exit_code;
 			facts->container_oom = container.oom_killed;
 			docker_container_release(&container);

@@ -201,12 +201,18 @@ is_pull_error(const BuildReader *reader)
 
 /* The error of a build that began. */
 static int
-judge_failure(const BuildReader *reader, UdError *err)
+judge_failure(Docker *docker, const BuildReader *reader, UdError *err)
 {
 	bool		is_command = strncmp(reader->error, "The command", 11) == 0;
 	int			reason = UD_REASON_PREP_BUILD_FAILED;
 	int			pull_reason = !is_command && is_pull_error(reader) ? docker_pull_reason(reader->error) : UD_REASON_NONE;
 
+	/*
+	 * An engine that stops ends the step that runs, which then looks like a
+	 * failure of its own; new calls it has refused before.
+	 */
+	if (docker_ping(docker, err) < 0)
+		return ud_error(err, UD_EIO, UD_REASON_NODE_ENGINE_ERROR, "the engine went away while it built: %s", reader->error);
 	if (is_missing_dockerfile(reader->error))
 		reason = UD_REASON_PREP_DOCKERFILE_NOT_FOUND;
 	/* Of the engine itself; a failing step quotes its command instead. */
@@ -227,7 +233,7 @@ judge_build(Docker *docker, const DockerCall *call, const BuildReader *reader, c
 	if (call->status != 200)
 		return judge_refusal(call, err);
 	if (reader->error[0] != '\0')
-		return judge_failure(reader, err);
+		return judge_failure(docker, reader, err);
 	/* No error is not success yet: a dying engine just ends the stream. */
 	if (strncmp(reader->image_id, "sha256:", 7) != 0 || strlen(reader->image_id) != 71)
 		return ud_error(err, UD_EIO, UD_REASON_NODE_ENGINE_ERROR, "the engine ended the build without a result");

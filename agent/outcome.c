@@ -16,6 +16,8 @@
 #include "common/reasons.h"
 
 #define CODE_KILLED 137
+/* What the engine says of one that was gone when it came up again. */
+#define CODE_UNKNOWN 255
 
 bool
 outcome_read_record(const void *bytes, size_t len, UdExitRecord *record)
@@ -101,9 +103,9 @@ outcome_judge_container(const ExitFacts *facts, Outcome *outcome)
 	}
 	else if (facts->rebooted)
 		outcome_set_rebooted(outcome);
-	else if (facts->container_code == CODE_KILLED)
+	else if (facts->container_code == CODE_KILLED || facts->container_code == CODE_UNKNOWN)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED,
-					"the whole container was killed from outside before it could leave a result");
+					"the whole container was killed from outside, or the machine went down, before it could leave a result");
 	else
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_AGENT_ERROR,
 					"the container ended without leaving an exit record");

@@ -11,19 +11,14 @@
 set -uo pipefail
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 cd "$ROOT" || exit 1
-# shellcheck source=tools/results.sh
-CHECK_RESULTS=/dev/null . tools/results.sh
+# shellcheck source=bench/lib.sh
+. bench/lib.sh
 
 TASKS=${TASKS:-200}
 PAIRS=${PAIRS:-15}
 out=$ROOT/build/figures
 
-if [ -z "${PG_ROOT:-}" ]; then
-	rm -rf "$out"
-	mkdir -p "$out"
-	make -s --no-print-directory all && tools/packages.sh demo && docker/engine.sh start && docker/base.sh >/dev/null || exit 1
-	exec tools/private_pg.sh --keep-log "$out/server.log" --set fsync=on --set unidesk.disk_floor=64MB -- "$0"
-fi
+[ -n "${PG_ROOT:-}" ] || bench_beside_server figures
 
 # shellcheck source=tests/system/host_platform.sh
 . tests/system/host_platform.sh
@@ -32,9 +27,6 @@ start_bridge
 start_agent
 within 20 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'" || exit 1
 ends_in "$(submit true)" succeeded 120 || exit 1
-
-# percentile P: of the numbers on standard input, one a line.
-percentile() { sort -n | awk -v p="$1" '{ v[NR] = $1 } END { i = int((NR - 1) * p / 100 + 0.5) + 1; printf "%.1f", v[i] }'; }
 
 # Each on an idle platform: the next is submitted when the one before has ended
 # and its container is gone.

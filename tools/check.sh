@@ -25,6 +25,7 @@
 #	node        tests/system/node.sh: caches, leftovers, the disk, the data mount
 #	fleet       tests/system/fleet.sh: two bridges, three agents, two engines
 #	replace     tests/system/replace.sh: an agent's container by one of another image
+#	restarts    tests/system/restarts.sh: engine, agent, link, database and machine go and come back
 #	drill       tests/system/drill.sh: the database is lost, its last backup restored
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
 #	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes

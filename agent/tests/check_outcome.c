@@ -56,6 +56,7 @@ static const struct
 	{"filled the disk, and exited 0", STOP_DISK, UD_STOPPED_AGENT, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_RUN_DISK, 0, 0},
 	{"no record, gone", STOP_NONE, 0, 0, 0, 0, 0, NONE, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_CONTAINER_GONE, NONE, 0},
 	{"no record, killed", STOP_NONE, 0, 0, 0, 0, 0, 137, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 137, 0},
+	{"no record, the machine went down", STOP_NONE, 0, 0, 0, 0, 0, 255, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED, 255, 0},
 	{"no record, out of memory", STOP_NONE, 0, 0, 0, 0, 0, 137, 1, UD_ATTEMPT_FAILED, UD_REASON_RUN_OOM, 137, 0},
 	{"no record, code 0", STOP_NONE, 0, 0, 0, 0, 0, 0, 0, UD_ATTEMPT_FAILED, UD_REASON_NODE_AGENT_ERROR, 0, 0},
 	{"rebooted, no record", STOP_NONE, 0, 0, 0, 0, 0, 255, 0, UD_ATTEMPT_LOST, UD_REASON_NODE_REBOOTED, 255, 1},

@@ -173,7 +173,7 @@ check 'bridge: an address of somebody else' ends 1 'could not listen on 203.0.11
 # ---- agent -----------------------------------------------------------------
 
 check 'agent: an unknown option is shown the usage' eval \
-	'[ "$("$bin/agent/unidesk-agent" --no-such 2>&1 | head -n 1)" = "usage: unidesk-agent [--version | --health | --replace" ]'
+	'[ "$("$bin/agent/unidesk-agent" --no-such 2>&1 | head -n 1)" = "usage: unidesk-agent [--version | --health | --replace CONTAINER IMAGE [SECONDS]]" ]'
 check 'agent: no URL' agent 'UNIDESK_URL is not set' UNIDESK_URL=
 check 'agent: URLs' all agent UNIDESK_URL http://host/agent host wss:// wss://:80/ wss://host:0/ wss://host:65536/ wss://host:x/ 'wss://ho st/' $'wss://host/\r\nX: y' 'wss://[::1/'
 check 'agent: secrets in the URL are refused and not shown' all agent UNIDESK_URL "wss://user:$SECRET@host/agent" "wss://$SECRET@host/agent" "wss://host/agent?token=$SECRET" "wss://host/agent#$SECRET"

@@ -10,7 +10,7 @@
 # machine's address as it sees it), $machine_address (its own); machine_run
 # COMMAND... runs there; machine_down takes all of it away.
 
-machine_dir='' machine_pid='' machine_name=unidesk-$$
+machine_dir='' machine_pid='' machine_space='' machine_name=unidesk-$$
 machine_socket='' machine_gateway='' machine_address=''
 
 # In words, for a program in the background whose pid must be the caller's $!.
@@ -46,26 +46,56 @@ machine_network_up()
 		machine_run iptables -w -A INPUT -i eth0 -j DROP
 }
 
+# Its cable is pulled, and put back.
+machine_link()
+{
+	local direction
+	for direction in 'INPUT -i' 'OUTPUT -o'; do
+		# shellcheck disable=SC2086 # words
+		machine_run iptables -w "$1" $direction eth0 -j DROP || return
+	done
+}
+machine_link_cut() { machine_link -I; }
+machine_link_mend() { machine_link -D; }
+
 machine_docker() { DOCKER_HOST=unix://$machine_socket docker "$@"; }
 
-# machine_engine_up [OPTION...]: options for dockerd.
-# shellcheck disable=SC2120 # callers are in other files
-machine_engine_up()
+# Its mount namespace outlives a restart of the engine, as on any machine.
+machine_space_up()
 {
-	rm -f "$machine_dir/engine.pid"
 	mkdir -p /etc/docker "$machine_dir/etc"
 	# Older engines keep the key there that says which engine they are.
 	# shellcheck disable=SC2016 # expanded by the shell on the machine
 	$on_machine unshare --mount --propagation private \
-		bash -c 'mount --bind "$0" /etc/docker && exec "$@"' "$machine_dir/etc" \
+		bash -c 'mount --bind "$0" /etc/docker && exec sleep infinity' "$machine_dir/etc" 8>&- 9>&- &
+	machine_space=$!
+	within 5 grep -qsF "$machine_dir/" "/proc/$machine_space/mountinfo"
+}
+
+# machine_engine_up [OPTION...]: of dockerd.
+# shellcheck disable=SC2120 # not everybody has options
+machine_engine_up()
+{
+	[ -n "$machine_space" ] || machine_space_up || return
+	rm -f "$machine_dir/engine.pid"
+	# A zombie would be taken for one that runs, where nobody reaps orphans soon.
+	case $(ps -o stat= -p "$(cat "$machine_dir/exec/containerd/containerd.pid" 2>/dev/null)" 2>/dev/null) in
+		Z* | '') rm -f "$machine_dir/exec/containerd/containerd.pid" ;;
+	esac
+	$on_machine nsenter --mount="/proc/$machine_space/ns/mnt" \
 		dockerd --host "unix://$machine_socket" --data-root "$machine_dir/data" --exec-root "$machine_dir/exec" \
-		--pidfile "$machine_dir/engine.pid" "$@" >>"$machine_dir/engine.log" 2>&1 9>&- &
+		--pidfile "$machine_dir/engine.pid" "$@" >>"$machine_dir/engine.log" 2>&1 8>&- 9>&- &
 	machine_pid=$!
 	within 60 machine_docker version || { tail -n 15 "$machine_dir/engine.log"; return 1; }
 }
 
-# The engine alone ends, in order.
-machine_engine_down() { kill "$machine_pid" && { wait "$machine_pid" 2>/dev/null; machine_pid=; true; }; }
+# machine_engine_down [SIGNAL]: of the engine alone, TERM unless given.
+machine_engine_down()
+{
+	kill "-${1:-TERM}" "$machine_pid"
+	wait "$machine_pid" 2>/dev/null
+	machine_pid=''
+}
 
 machine_up()
 {
@@ -76,15 +106,16 @@ machine_up()
 		docker save unidesk-base/debian:trixie | machine_docker load >/dev/null
 }
 
-# Power is cut: the engine and every container of it are gone at once.
+# Whatever sees its file systems: engine, shims, containers.
+machine_processes() { grep -lsF "$machine_dir/" /proc/[0-9]*/mountinfo | cut -d/ -f3; }
+
+# Power is cut: the engine, which would write down the others' end, goes first.
 machine_crash()
 {
-	local pid tasks
-	tasks=$(machine_docker ps -q | xargs -r env DOCKER_HOST="unix://$machine_socket" docker inspect -f '{{.State.Pid}}')
-	kill -9 "$machine_pid"
-	wait "$machine_pid" 2>/dev/null
-	for pid in $(pgrep -f -- "$machine_dir/") $tasks; do kill -9 "$pid" 2>/dev/null; done
-	machine_pid=
+	local pid
+	for pid in $machine_pid $(machine_processes); do kill -9 "$pid" 2>/dev/null; done
+	wait "$machine_pid" "$machine_space" 2>/dev/null
+	machine_pid='' machine_space=''
 }
 
 machine_is_clean()
@@ -99,8 +130,8 @@ machine_down()
 	[ -n "$machine_dir" ] || return 0
 	if [ -n "$machine_pid" ]; then
 		machine_docker ps -aq 2>/dev/null | xargs -r -n 20 env DOCKER_HOST="unix://$machine_socket" docker rm -f -v >/dev/null 2>&1
-		kill "$machine_pid" && wait "$machine_pid" 2>/dev/null
 	fi
+	machine_crash
 	ip netns del "$machine_name" 2>/dev/null
 	rm -rf "$machine_dir"
 }
