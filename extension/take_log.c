@@ -122,6 +122,7 @@ write_chunks(const UnideskMessage *m, Chunks *chunks)
 	unidesk_execute(&plan,
 					"INSERT INTO unidesk_data.log_chunk (task_id, attempt, at, segment, \"offset\", stream, bytes)"
 					" SELECT $1, $2, $3, $4, o, s, b FROM unnest($5, $6, $7) AS c (o, s, b)", &args);
+	unidesk_note_log(m->task);
 }
 
 void

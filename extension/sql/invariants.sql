@@ -65,7 +65,7 @@ SELECT * FROM unidesk.check_invariants();
 SELECT test.broken('DELETE FROM unidesk_data.incarnation');
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = 1000000 WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = session + 1000000 WHERE name = 'stays' $$);
-SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task));
+SELECT test.broken($$ SELECT setval('unidesk_data.task_id', 1) $$), setval('unidesk_data.task_id', (SELECT max(id) FROM unidesk_data.task)) > 0 AS set;
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = (SELECT order_no FROM unidesk_data.live WHERE task_id = test.id('prepares')) WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.node SET session = (SELECT session FROM unidesk_data.node WHERE name = 'goes') WHERE name = 'stays' $$);
 SELECT test.broken($$ INSERT INTO unidesk_data.bridge (name, pid, started_at, last_beat) VALUES ('test', 2, now(), '2030-01-01 01:46:40+00') $$);
