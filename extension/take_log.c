@@ -12,6 +12,7 @@
  */
 #include "unidesk.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "storage/lock.h"
 #include "storage/lockdefs.h"
@@ -112,6 +113,8 @@ write_chunks(const UnideskMessage *m, Chunks *chunks)
 
 	if (chunks->count == 0)
 		return;
+	/* What is acknowledged its node may forget. */
+	ForceSyncCommit();
 	unidesk_arg_int64(&args, m->task);
 	unidesk_arg_int32(&args, m->attempt);
 	unidesk_arg_time(&args, unidesk_now());
