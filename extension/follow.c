@@ -158,10 +158,12 @@ give_bytes(ReturnSetInfo *result, const Follow *follow)
 	unidesk_arg_int32(&args, follow->attempt);
 	unidesk_arg_int64(&args, from);
 	unidesk_arg_int64(&args, from + FOLLOW_BYTES_MAX);
+	/* By the index: a long log has very many chunks. */
+	unidesk_arg_int64(&args, from - UNIDESK_LOG_BLOCK_BYTES_MAX);
 	unidesk_execute(&plan,
 					"SELECT unidesk._stream_name(stream), \"offset\" + skip, substring(bytes, skip + 1, length - skip - beyond) FROM ("
 					"SELECT *, greatest($3 - \"offset\", 0)::integer AS skip, greatest(\"offset\" + length - $4, 0)::integer AS beyond"
-					" FROM unidesk_data.log_piece WHERE task_id = $1 AND attempt = $2 AND stored_from < $4 AND stored_until > $3"
+					" FROM unidesk_data.log_piece WHERE task_id = $1 AND attempt = $2 AND stored_from > $5 AND stored_from < $4 AND stored_until > $3"
 					" AND \"offset\" < $4 AND \"offset\" + length > $3) p ORDER BY \"offset\"", &args);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		row_out(result, follow, unidesk_column_text(row, 1), unidesk_column_int64(row, 2), unidesk_column(row, 3, NULL));
