@@ -14,7 +14,7 @@
 
 struct Conn;
 
-/* Each channel is a database connection with a queue of its own. */
+/* Each channel is a database connection with a queue of its own; logs are last. */
 typedef enum Channel
 {
 	CHANNEL_CONTROL,

@@ -10,6 +10,10 @@
  * A call that fails is not allowed to stop everybody: its messages are sent
  * one by one, and one that fails alone, or that is in flight again and again
  * when the connection dies, ends its agent's connection.
+ *
+ * Logs hold up nobody.  They have a connection and a budget of their own; what
+ * is beyond the budget, or fails, is dropped, and its agent, which hears no
+ * acknowledgement, sends it again after a while.
  */
 #include "relay.h"
 
@@ -22,6 +26,7 @@
 #define BUSY_DELAY_US (20 * INT64_C(1000))
 #define MOMENT_DELAY_US (100 * INT64_C(1000))
 #define FAILURES_MAX 3
+#define DROP_TOLD_EVERY_US (10 * INT64_C(1000000))
 #define LOSSES_BEFORE_ALONE 2
 #define LOSSES_MAX 5
 /* How far back a newer beat or report looks for the one it replaces. */
@@ -78,7 +83,7 @@ message_unlink(Relay *relay, Message *message)
 		return;
 	TAILQ_REMOVE(&conn->messages[message->channel], message, conn_entry);
 	conn->queued_bytes[message->channel] -= message_bytes(message);
-	relay->queued_bytes -= message_bytes(message);
+	relay->queued_bytes[message->channel] -= message_bytes(message);
 	message->conn = NULL;
 }
 
@@ -128,20 +133,35 @@ replace_older(Relay *relay, Message *newer)
 	}
 }
 
+static bool
+log_has_room(const Relay *relay, const Conn *conn)
+{
+	return conn->queued_bytes[CHANNEL_LOGS] <= LOG_QUEUE_BYTES_MAX &&
+		relay->queued_bytes[CHANNEL_LOGS] <= ALL_LOG_QUEUE_BYTES_MAX;
+}
+
+static void
+count_dropped_log(Relay *relay)
+{
+	int64_t		now = loop_now();
+
+	relay->dropped_logs++;
+	if (relay->drop_told_at != 0 && now - relay->drop_told_at < DROP_TOLD_EVERY_US)
+		return;
+	relay->drop_told_at = now;
+	ud_warning("logs come faster than the database takes them: %llu messages dropped so far, to be sent again",
+			   (unsigned long long) relay->dropped_logs);
+}
+
 static int
 check_queue_limits(const Relay *relay, const Conn *conn, Channel channel, UdError *err)
 {
-	if (channel == CHANNEL_LOGS && conn->queued_bytes[channel] > LOG_QUEUE_BYTES_MAX)
-	{
-		ud_error(err, UD_EPROTO, 0, "more log bytes than the credit allows");
-		return UD_CLOSE_PROTOCOL;
-	}
-	if (conn->queued_bytes[channel] > CONTROL_QUEUE_BYTES_MAX && channel != CHANNEL_LOGS)
+	if (conn->queued_bytes[channel] > CONTROL_QUEUE_BYTES_MAX)
 	{
 		ud_error(err, UD_EPROTO, 0, "too many messages wait for the database");
 		return UD_CLOSE_OVERLOADED;
 	}
-	if (relay->queued_bytes > ALL_QUEUE_BYTES_MAX)
+	if (relay->queued_bytes[CHANNEL_CONTROL] + relay->queued_bytes[CHANNEL_BEATS] > ALL_CONTROL_QUEUE_BYTES_MAX)
 	{
 		ud_error(err, UD_EPROTO, 0, "the bridge is overloaded");
 		return UD_CLOSE_OVERLOADED;
@@ -154,8 +174,15 @@ relay_submit(Relay *relay, Conn *conn, const UdEnvelope *envelope, const uint8_t
 {
 	Channel		channel = channel_of(envelope->type);
 	Message    *message;
-	int			code = check_queue_limits(relay, conn, channel, err);
+	int			code = 0;
 
+	if (channel != CHANNEL_LOGS)
+		code = check_queue_limits(relay, conn, channel, err);
+	else if (!log_has_room(relay, conn))
+	{
+		count_dropped_log(relay);
+		return 0;
+	}
 	if (code != 0)
 		return code;
 	message = ud_calloc(1, sizeof(Message) + envelope->body_bytes);
@@ -169,7 +196,7 @@ relay_submit(Relay *relay, Conn *conn, const UdEnvelope *envelope, const uint8_t
 	TAILQ_INSERT_TAIL(&relay->channels[channel].queue, message, queue_entry);
 	TAILQ_INSERT_TAIL(&conn->messages[channel], message, conn_entry);
 	conn->queued_bytes[channel] += message_bytes(message);
-	relay->queued_bytes += message_bytes(message);
+	relay->queued_bytes[channel] += message_bytes(message);
 	replace_older(relay, message);
 	return 0;
 }
@@ -357,13 +384,15 @@ relay_kick(Relay *relay)
 			kick_channel(&relay->channels[i]);
 }
 
-/* This message is the reason why calls fail: its agent has to go. */
+/* This message is the reason why calls fail: its agent has to go, but for a log. */
 static void
 give_up(RelayChannel *channel, Message *message)
 {
 	Conn	   *conn = message->conn;
 
-	if (conn != NULL)
+	if (conn != NULL && channel->number == CHANNEL_LOGS)
+		count_dropped_log(channel->relay);
+	else if (conn != NULL)
 	{
 		ud_err("node %d: message of type %d about task %lld cannot be processed",
 			   conn->node, message->envelope.type, (long long) message->envelope.task);
@@ -397,6 +426,7 @@ batch_failed(RelayChannel *channel)
 {
 	int64_t		later = loop_now() + BUSY_DELAY_US;
 	bool		was_alone = channel->batch_count == 1;
+	int			failures_max = channel->number == CHANNEL_LOGS ? 1 : FAILURES_MAX;
 
 	for (int i = 0; i < channel->batch_count; i++)
 	{
@@ -405,7 +435,7 @@ batch_failed(RelayChannel *channel)
 		message->alone = true;
 		if (was_alone)
 			message->failures++;
-		if (message->failures >= FAILURES_MAX)
+		if (message->failures >= failures_max)
 			give_up(channel, message);
 		else
 			requeue(channel, message, was_alone ? later : 0);
@@ -554,7 +584,7 @@ relay_release(Relay *relay)
 bool
 relay_is_empty(const Relay *relay)
 {
-	for (int i = 0; i < CHANNEL_COUNT; i++)
+	for (int i = 0; i < CHANNEL_LOGS; i++)
 		if (relay->channels[i].batch_count > 0 || !TAILQ_EMPTY(&relay->channels[i].queue))
 			return false;
 	return true;
@@ -565,7 +595,7 @@ relay_age_ms(const Relay *relay, int64_t now)
 {
 	int64_t		oldest = now;
 
-	for (int i = 0; i < CHANNEL_COUNT; i++)
+	for (int i = 0; i < CHANNEL_LOGS; i++)
 	{
 		const RelayChannel *channel = &relay->channels[i];
 		const Message *message;

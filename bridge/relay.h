@@ -29,10 +29,11 @@ struct Conn;
 /* Parameters of receive() behind the bridge's id. */
 #define RECEIVE_ARRAYS 13
 
-/* Limits of what may wait, per connection and over all. */
+/* Limits of what may wait, per connection and over all; logs have their own. */
 #define CONTROL_QUEUE_BYTES_MAX (8 * 1024 * 1024)
+#define ALL_CONTROL_QUEUE_BYTES_MAX (256 * 1024 * 1024)
 #define LOG_QUEUE_BYTES_MAX (16 * 1024 * 1024)
-#define ALL_QUEUE_BYTES_MAX (512 * 1024 * 1024)
+#define ALL_LOG_QUEUE_BYTES_MAX (256 * 1024 * 1024)
 
 typedef struct RelayChannel
 {
@@ -54,7 +55,9 @@ typedef struct Relay
 	Db			beats_db;
 	Db			logs_db;
 	uint64_t	last_order;
-	size_t		queued_bytes;
+	size_t		queued_bytes[CHANNEL_COUNT];
+	uint64_t	dropped_logs;	/* messages since the start */
+	int64_t		drop_told_at;	/* when the log last said so */
 } Relay;
 
 /* Statements a connection has to prepare for its channel. */
@@ -64,7 +67,10 @@ extern void relay_init(Relay *relay, struct Bridge *bridge);
 extern void relay_start(Relay *relay);
 extern void relay_release(Relay *relay);
 
-/* Queue a message; 0, or a close code and err's text when a limit is broken. */
+/*
+ * Queue a message; 0, or a close code and err's text when a limit is broken.  A
+ * log message beyond its limits is dropped: its agent sends it again.
+ */
 extern int	relay_submit(Relay *relay, struct Conn *conn, const UdEnvelope *envelope,
 						 const uint8_t *body, UdError *err);
 
@@ -90,9 +96,13 @@ extern int	relay_collect(RelayChannel *channel, int64_t now);
  */
 extern bool relay_apply(Relay *relay, const PGresult *result, RelayChannel *batch, int64_t *cursor);
 
+/* Does nothing wait but logs, which agents send again in any case? */
 extern bool relay_is_empty(const Relay *relay);
 
-/* Age of the oldest message that the database has not answered. */
+/*
+ * Age of the oldest message that the database has not answered, logs left
+ * aside: that they are late says nothing about who is heard.
+ */
 extern int	relay_age_ms(const Relay *relay, int64_t now);
 
 #endif							/* RELAY_H */

@@ -37,13 +37,9 @@ task_state(int64 task_id, bool *own)
 	return unidesk_column_int32(0, 1);
 }
 
-static void
-check_can_wait(int64 task_id)
+void
+unidesk_check_may_wait(int64 task_id, bool own)
 {
-	bool		own = false;
-
-	if (UNIDESK_TASK_IS_TERMINAL(task_state(task_id, &own)))
-		return;
 	if (own)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -54,6 +50,15 @@ check_can_wait(int64 task_id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a transaction above READ COMMITTED cannot see a task end"),
 				 errhint("Wait in a transaction with isolation level READ COMMITTED.")));
+}
+
+static void
+check_can_wait(int64 task_id)
+{
+	bool		own = false;
+
+	if (!UNIDESK_TASK_IS_TERMINAL(task_state(task_id, &own)))
+		unidesk_check_may_wait(task_id, own);
 }
 
 PG_FUNCTION_INFO_V1(unidesk_wait_task);

@@ -6,7 +6,8 @@
  * commit callback copies the list into a shared ring and sets the worker's
  * latch; it runs after the transaction became visible, so an ERROR in it is a
  * PANIC: it allocates nothing, reads no catalog, and takes one spinlock.  What
- * does not fit becomes "read everything again".
+ * does not fit becomes "read everything again".  The same commit wakes those who wait
+ * for a task's end or follow its log.
  */
 #include "unidesk.h"
 
@@ -37,6 +38,10 @@ static int	noted_count;
 static bool noted_all;
 static bool noted_wake;
 static bool noted_ended;
+
+/* A bit for each slot of followers to be woken. */
+static bool noted_any_log;
+static uint64 noted_logs[UNIDESK_FOLLOW_SLOTS / 64];
 
 Size
 unidesk_hints_bytes(void)
@@ -69,10 +74,21 @@ publish(void)
 }
 
 static void
+wake_followers(void)
+{
+	for (int slot = 0; slot < UNIDESK_FOLLOW_SLOTS; slot++)
+		if (noted_logs[slot / 64] & (UINT64CONST(1) << slot % 64))
+			unidesk_shared_wake_followers(slot);
+}
+
+static void
 forget_noted(void)
 {
 	noted_count = 0;
 	noted_all = noted_wake = noted_ended = false;
+	if (noted_any_log)
+		memset(noted_logs, 0, sizeof(noted_logs));
+	noted_any_log = false;
 }
 
 static void
@@ -85,6 +101,8 @@ transaction_ended(XactEvent event, void *arg)
 				publish();
 			if (noted_ended)
 				unidesk_shared_tasks_ended();
+			if (noted_any_log)
+				wake_followers();
 			if (noted_wake)
 				unidesk_wake_worker();
 			forget_noted();
@@ -142,6 +160,7 @@ void
 unidesk_note_task(int64 task_id)
 {
 	note(UNIDESK_HINT_TASKS, task_id, task_id);
+	unidesk_note_log(task_id);
 }
 
 void
@@ -166,6 +185,15 @@ void
 unidesk_note_wake(void)
 {
 	noted_wake = true;
+}
+
+void
+unidesk_note_log(int64 task_id)
+{
+	int			slot = unidesk_follow_slot(task_id);
+
+	noted_any_log = true;
+	noted_logs[slot / 64] |= UINT64CONST(1) << slot % 64;
 }
 
 void

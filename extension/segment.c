@@ -31,7 +31,6 @@
 #include "shared.h"
 #include "space.h"
 
-#define BLOCK_BYTES_MAX (256 * 1024)
 /* What one transaction merges. */
 #define STEP_ATTEMPTS 50
 #define STEP_BYTES (4 * 1024 * 1024)
@@ -167,7 +166,7 @@ write_block(Merge *merge)
 static void
 add_to_block(Merge *merge, int64 offset, int stream, const char *data, int length)
 {
-	if (merge->length == 0 || offset != merge->offset + merge->length || merge->length + length > BLOCK_BYTES_MAX)
+	if (merge->length == 0 || offset != merge->offset + merge->length || merge->length + length > UNIDESK_LOG_BLOCK_BYTES_MAX)
 	{
 		write_block(merge);
 		merge->offset = offset;
@@ -256,8 +255,8 @@ merge_segment(int segment)
 	Merge	   *list;
 	uint64		count;
 	int64		bytes = 0;
-	char	   *buffer = palloc(VARHDRSZ + BLOCK_BYTES_MAX);
-	Datum	   *runs = palloc(sizeof(Datum) * BLOCK_BYTES_MAX);
+	char	   *buffer = palloc(VARHDRSZ + UNIDESK_LOG_BLOCK_BYTES_MAX);
+	Datum	   *runs = palloc(sizeof(Datum) * UNIDESK_LOG_BLOCK_BYTES_MAX);
 
 	unidesk_arg_int16(&args, segment);
 	unidesk_arg_int64(&args, s->task_id);

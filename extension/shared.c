@@ -41,6 +41,7 @@ typedef struct SharedState
 	pg_atomic_uint64 tidy_wanted;
 	pg_atomic_uint64 tidy_done;
 	pg_atomic_uint32 log_intake;
+	ConditionVariable followers[UNIDESK_FOLLOW_SLOTS];
 } SharedState;
 
 static SharedState *shared;
@@ -86,6 +87,8 @@ shared_startup(void)
 		pg_atomic_init_u64(&shared->tidy_wanted, 0);
 		pg_atomic_init_u64(&shared->tidy_done, 0);
 		pg_atomic_init_u32(&shared->log_intake, 0);
+		for (int i = 0; i < UNIDESK_FOLLOW_SLOTS; i++)
+			ConditionVariableInit(&shared->followers[i]);
 	}
 	locks = GetNamedLWLockTranche("unidesk");
 	unidesk_beats_startup(locks);
@@ -245,6 +248,31 @@ void
 unidesk_shared_wait_done(void)
 {
 	ConditionVariableCancelSleep();
+}
+
+int
+unidesk_follow_slot(int64 task_id)
+{
+	return (uint64) task_id % UNIDESK_FOLLOW_SLOTS;
+}
+
+/* From a commit callback: nothing in here may raise. */
+void
+unidesk_shared_wake_followers(int slot)
+{
+	ConditionVariableBroadcast(&shared->followers[slot]);
+}
+
+void
+unidesk_shared_follow_prepare(int slot)
+{
+	ConditionVariablePrepareToSleep(&shared->followers[slot]);
+}
+
+void
+unidesk_shared_follow(int slot, long timeout_ms)
+{
+	ConditionVariableTimedSleep(&shared->followers[slot], timeout_ms, PG_WAIT_EXTENSION);
 }
 
 bool

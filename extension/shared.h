@@ -79,6 +79,21 @@ extern void unidesk_shared_wait_done(void);
 extern void unidesk_shared_tasks_ended(void);
 
 /*
+ * The same for those who follow a task's log, by the task's slot: woken when
+ * more of it is there, when its attempt moved, and for other tasks of the slot.
+ * unidesk_shared_wait_done() ends this one too.
+ */
+#define UNIDESK_FOLLOW_SLOTS 256
+
+extern int	unidesk_follow_slot(int64 task_id);
+extern void unidesk_shared_follow_prepare(int slot);
+extern void unidesk_shared_follow(int slot, long timeout_ms);
+extern void unidesk_shared_wake_followers(int slot);
+
+/* Raises unless what others do to the task can be waited for here; own: it is this transaction's. */
+extern void unidesk_check_may_wait(int64 task_id, bool own);
+
+/*
  * At most one wake-up per bridge is outstanding: true when the worker should
  * NOTIFY now; cleared by the bridge's pull.
  */
@@ -138,6 +153,9 @@ extern void unidesk_note_all(void);
 
 /* Wake the worker at commit, without a hint. */
 extern void unidesk_note_wake(void);
+
+/* Wake who follows the task's log at commit; unidesk_note_task() does too. */
+extern void unidesk_note_log(int64 task_id);
 
 /* Wake everybody in wait_task at commit. */
 extern void unidesk_note_task_ended(void);

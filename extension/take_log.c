@@ -12,6 +12,7 @@
  */
 #include "unidesk.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 
 #include "message.h"
@@ -96,6 +97,8 @@ write_chunks(const UnideskMessage *m, Chunks *chunks)
 
 	if (chunks->count == 0)
 		return;
+	/* What is acknowledged its node may forget. */
+	ForceSyncCommit();
 	unidesk_arg_int64(&args, m->task);
 	unidesk_arg_int32(&args, m->attempt);
 	unidesk_arg_time(&args, unidesk_now());
@@ -106,6 +109,7 @@ write_chunks(const UnideskMessage *m, Chunks *chunks)
 	unidesk_execute(&plan,
 					"INSERT INTO unidesk_data.log_chunk (task_id, attempt, at, segment, \"offset\", stream, bytes)"
 					" SELECT $1, $2, $3, $4, o, s, b FROM unnest($5, $6, $7) AS c (o, s, b)", &args);
+	unidesk_note_log(m->task);
 }
 
 void

@@ -70,6 +70,9 @@ extern int	unidesk_held_check; /* s */
 extern int	unidesk_bridge_behind_after;	/* ms */
 extern char *unidesk_allowed_git_hosts;
 
+/* A block of log holds no more; a chunk, which is one message, holds less. */
+#define UNIDESK_LOG_BLOCK_BYTES_MAX (256 * 1024)
+
 extern void unidesk_define_settings(void);
 
 /* What is used of settings that have to fit others, in seconds. */

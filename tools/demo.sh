@@ -184,7 +184,7 @@ submit_task()
 	SQL
 }
 
-# One session for all questions about the task: they come twice a second.
+# One session for all questions about the task.
 open_session()
 {
 	coproc SESSION { sql_user -v task="$1"; }
@@ -204,47 +204,52 @@ ask()
 	die "the database does not answer any more" "its log: $(compose_text logs postgres)"
 }
 
-# New bytes of the log since (LOG_ATTEMPT, LOG_OFFSET), exactly as they came.
-LOG_ATTEMPT=0
+# The log from (LOG_ATTEMPT, LOG_OFFSET) on, exactly as it came; waits a moment
+# when there is nothing new.
+LOG_ATTEMPT=1
 LOG_OFFSET=0
 print_new_log()
 {
-	local attempt stream end bytes
-	while IFS='|' read -r attempt stream end bytes; do
-		[ -n "$attempt" ] || continue
-		if [ "$stream" = stderr ]; then
-			base64 -d <<<"$bytes" >&2
-		else
-			base64 -d <<<"$bytes"
-		fi
-		LOG_ATTEMPT=$attempt
+	local stream end bytes
+	while IFS='|' read -r stream end bytes; do
 		LOG_OFFSET=$end
-	done < <(ask "SELECT attempt, stream, \"offset\" + length(bytes), translate(encode(bytes, 'base64'), E'\\n', '')
-		FROM unidesk.task_log(:task) WHERE (attempt, \"offset\") >= ($LOG_ATTEMPT, $LOG_OFFSET) ORDER BY attempt, \"offset\"")
+		case $stream in
+			end) LOG_ATTEMPT=$((LOG_ATTEMPT + 1)) LOG_OFFSET=0 ;;
+			stderr) base64 -d <<<"$bytes" >&2 ;;
+			*) base64 -d <<<"$bytes" ;;
+		esac
+	done < <(ask "SELECT stream, \"offset\" + length(bytes), translate(encode(bytes, 'base64'), E'\\n', '')
+		FROM unidesk.task_log_follow(:task, $LOG_OFFSET, $LOG_ATTEMPT, '500 ms') ORDER BY \"offset\"")
 }
 
 # Until the task has ended: its state when that changes, and its log.
 follow_task()
 {
-	local task=$1 state shown='' last='' deadline=$((SECONDS + LIMIT_S))
-	while :; do
+	local task=$1 state shown='' last='' over='' attempts deadline=$((SECONDS + LIMIT_S))
+	while [ -z "$over" ]; do
 		shown=$(ask "SELECT concat_ws(' ', state, nullif(attempt_state, state), '(' || nullif(phase, '') || ')', nullif(reason, ''))
 			FROM unidesk.tasks WHERE id = :task")
 		state=${shown%% *}
 		# What was written before a change comes before it.
-		print_new_log
+		case $state in
+			succeeded | failed | cancelled | skipped)
+				over=yes
+				# The result comes before the end of the log.
+				attempts=$(ask "SELECT attempts FROM unidesk.tasks WHERE id = :task")
+				while [ "$LOG_ATTEMPT" -le "$attempts" ]; do print_new_log; done
+				;;
+			*) print_new_log ;;
+		esac
 		if [ "$shown" != "$last" ]; then
 			printf -- '--- task %s: %s\n' "$task" "$shown"
 			last=$shown
 		fi
-		case $state in succeeded | failed | cancelled | skipped) return ;; esac
-		if [ "$SECONDS" -ge "$deadline" ]; then
+		if [ -z "$over" ] && [ "$SECONDS" -ge "$deadline" ]; then
 			die "task $task is still '$shown' after $LIMIT_S s" \
 				"the scheduler's log: $(compose_text logs postgres)" \
 				"the agent's log:     $(compose_text logs agent)" \
 				"its events: SELECT * FROM unidesk.task_events WHERE task = $task;"
 		fi
-		sleep 0.5
 	done
 }
 

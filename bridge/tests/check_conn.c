@@ -233,29 +233,53 @@ START_TEST(rate_of_kilobytes)
 	ck_assert_int_eq(code, UD_CLOSE_OVERLOADED);
 	ck_assert_int_lt(messages, 20);
 	/* Of a level only the newest waits. */
-	ck_assert_uint_lt(bridge.relay.queued_bytes, 2 * UD_BODY_BYTES_MAX);
+	ck_assert_uint_lt(bridge.relay.queued_bytes[CHANNEL_CONTROL], 2 * UD_BODY_BYTES_MAX);
 }
 
 END_TEST
 
+/* Logs beyond their limits are dropped, and nothing else suffers. */
 START_TEST(log_queue_limit)
 {
-	int			code = 0;
-	int			messages = 0;
+	const size_t *queued = bridge.relay.queued_bytes;
 
 	open_session();
-	while (code == 0 && messages < 1000)
+	for (int i = 0; i < 1000; i++)
 	{
 		add(UD_MSG_LOG, 1, 0, UD_LOG_BODY_BYTES_MAX);
-		code = deliver(77);
-		messages++;
+		ck_assert_int_eq(deliver(77), 0);
 	}
-	ck_assert_int_eq(code, UD_CLOSE_PROTOCOL);
-	ck_assert_int_gt(messages, LOG_QUEUE_BYTES_MAX / UD_LOG_BODY_BYTES_MAX - 2);
-	ck_assert_uint_le(bridge.relay.queued_bytes, LOG_QUEUE_BYTES_MAX + 2 * UD_LOG_BODY_BYTES_MAX);
+	ck_assert_uint_gt(queued[CHANNEL_LOGS], LOG_QUEUE_BYTES_MAX - 2 * UD_LOG_BODY_BYTES_MAX);
+	ck_assert_uint_le(queued[CHANNEL_LOGS], LOG_QUEUE_BYTES_MAX + 2 * UD_LOG_BODY_BYTES_MAX);
+	ck_assert_uint_gt(bridge.relay.dropped_logs, 1000 - LOG_QUEUE_BYTES_MAX / UD_LOG_BODY_BYTES_MAX - 2);
 	relay_forget(&bridge.relay, conn);
-	ck_assert_uint_eq(bridge.relay.queued_bytes, 0);
+	ck_assert_uint_eq(queued[CHANNEL_LOGS], 0);
+	ck_assert(TAILQ_EMPTY(&bridge.relay.channels[CHANNEL_LOGS].queue));
+}
+
+END_TEST
+
+/* Over all connections, too: control goes on, and nobody waits for the logs. */
+START_TEST(logs_have_a_budget_of_their_own)
+{
+	open_session();
+	bridge.relay.queued_bytes[CHANNEL_LOGS] = ALL_LOG_QUEUE_BYTES_MAX + 1;
+	add(UD_MSG_LOG, 1, 0, 10);
+	ck_assert_int_eq(deliver(77), 0);
+	ck_assert_uint_eq(bridge.relay.dropped_logs, 1);
+	bridge.relay.queued_bytes[CHANNEL_LOGS] = 0;
+	add(UD_MSG_LOG, 1, 0, 10);
+	ck_assert_int_eq(deliver(77), 0);
+	TAILQ_FIRST(&bridge.relay.channels[CHANNEL_LOGS].queue)->queued_at -= 60 * SECOND;
 	ck_assert(relay_is_empty(&bridge.relay));
+	ck_assert_int_eq(relay_age_ms(&bridge.relay, loop_now()), 0);
+	bridge.relay.queued_bytes[CHANNEL_LOGS] = ALL_LOG_QUEUE_BYTES_MAX + 1;
+	add(UD_MSG_REPORT, 1, 1, 2);
+	ck_assert_int_eq(deliver(77), 0);
+	ck_assert(!relay_is_empty(&bridge.relay));
+	bridge.relay.queued_bytes[CHANNEL_BEATS] = ALL_CONTROL_QUEUE_BYTES_MAX;
+	add(UD_MSG_REPORT, 2, 1, 2);
+	ck_assert_int_eq(deliver(77), UD_CLOSE_OVERLOADED);
 }
 
 END_TEST
@@ -657,6 +681,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, message_rate);
 	tcase_add_test(tcase, rate_of_kilobytes);
 	tcase_add_test(tcase, log_queue_limit);
+	tcase_add_test(tcase, logs_have_a_budget_of_their_own);
 	tcase_add_test(tcase, newer_levels_replace_older_ones);
 	tcase_add_test(tcase, batch_is_sorted_by_task_and_stable);
 	tcase_add_test(tcase, batch_limits);

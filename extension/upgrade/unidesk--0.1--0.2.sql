@@ -136,16 +136,18 @@ COMMENT ON FUNCTION unidesk_data._log_runs(integer[]) IS 'The stretches of one s
 CREATE VIEW unidesk_data.log_piece WITH (security_invoker) AS
 	-- The concatenation decompresses a block once and not for each run.
 	SELECT b.task_id, b.attempt, b."offset" + r.start AS "offset", r.stream, r.length,
-		substring(b.bytes FROM r.start + 1 FOR r.length) AS bytes
-	FROM (SELECT task_id, attempt, "offset", runs, bytes || ''::bytea AS bytes FROM unidesk_data.log_block) b
+		substring(b.bytes FROM r.start + 1 FOR r.length) AS bytes,
+		b."offset" AS stored_from, b."offset" + b.length AS stored_until
+	FROM (SELECT task_id, attempt, "offset", length, runs, bytes || ''::bytea AS bytes FROM unidesk_data.log_block) b
 	CROSS JOIN LATERAL unidesk_data._log_runs(b.runs) r
 	UNION ALL
-	SELECT c.task_id, c.attempt, c."offset", c.stream, octet_length(c.bytes), c.bytes
+	SELECT c.task_id, c.attempt, c."offset", c.stream, octet_length(c.bytes), c.bytes,
+		c."offset", c."offset" + octet_length(c.bytes)
 	FROM unidesk_data.log_chunk c
 	LEFT JOIN (SELECT task_id, attempt, max("offset" + length) AS covered FROM unidesk_data.log_block GROUP BY task_id, attempt) b
 		ON b.task_id = c.task_id AND b.attempt = c.attempt
 	WHERE c."offset" >= coalesce(b.covered, 0);
-COMMENT ON VIEW unidesk_data.log_piece IS 'All stored bytes of logs, each once, whether they are in a block or still a chunk.';
+COMMENT ON VIEW unidesk_data.log_piece IS 'All stored bytes of logs, each once, whether they are in a block or still a chunk. stored_from, stored_until: the block or chunk, for reading a part without the rest.';
 
 CREATE OR REPLACE FUNCTION unidesk.task_log(task bigint)
 	RETURNS TABLE (attempt integer, stream text, "offset" bigint, bytes bytea)

@@ -64,6 +64,30 @@ check 'container and directories are gone' within 20 nothing_on_node
 check 'nothing is held and nothing is used' is '0|0' \
 	"SELECT (SELECT count(*) FROM unidesk_data.live) + (SELECT count(*) FROM unidesk_data.held), sum(used_cpus_milli + used_memory + used_gpus) FROM unidesk_data.node_use"
 
+# ---- following its log -----------------------------------------------------
+
+# follow_slowest TASK: follows its log, whose lines are times in milliseconds, to
+# the end; prints how many lines came, and how old the oldest of them was when it came.
+follow_slowest()
+{
+	local from=0 over=f until count delay lines=0 slowest=0
+	while [ "$over" != t ]; do
+		IFS='|' read -r until over count delay < <(sql_user -c "SELECT coalesce(max(f.\"offset\" + length(f.bytes)), $from), coalesce(bool_or(f.stream = 'end'), false),
+			count(l), coalesce(max(round(extract(epoch FROM clock_timestamp()) * 1000) - l::bigint), 0)
+			FROM unidesk.task_log_follow($1, $from, 1) f LEFT JOIN regexp_split_to_table(convert_from(f.bytes, 'UTF8'), E'\\\\n') l ON l <> ''")
+		[ -n "$until" ] || return 1
+		from=$until lines=$((lines + count)) slowest=$((delay > slowest ? delay : slowest))
+	done
+	echo "$lines $slowest"
+}
+
+task=$(submit 'for i in 1 2 3 4 5 6 7 8; do date +%s%3N; sleep 0.4; done')
+read -r lines slowest < <(follow_slowest "$task")
+echo "a follower saw each line at most $slowest ms after the task wrote it"
+check 'a follower sees every line' same 8 "$lines"
+check 'less than a second after it was written' test "$slowest" -lt 1000
+check 'and the end, when the task has ended' ends_in "$task" succeeded 10
+
 # ---- tasks that fail -------------------------------------------------------
 
 task=$(submit 'echo bad; exit 3')

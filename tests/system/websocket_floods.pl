@@ -239,3 +239,125 @@ case 'one address does not get all sockets', sub {
 	}
 	return wanted($end, 'eof') // served($took) // wanted($again, 200);
 };
+
+# ---- a log store that stands still, or refuses ------------------------------
+
+# More attempts on one client than its share of the bridge's memory has room for,
+# each with all the log that the credit allows.
+use constant { BUSY_TASKS => 70, LOG_PIECES => 4, PIECE => 65536, OFFLINE_AFTER => 16 };
+
+# All pieces of a log from an offset on.
+sub send_log
+{
+	my ($client, $fence, $from) = @_;
+	$client->send_messages(map { message(LOG, %$fence, state => 1, value => $_ * PIECE, body => chr(97 + $_) x PIECE) } $from / PIECE .. LOG_PIECES - 1);
+}
+
+# As agents do: what is not acknowledged is sent again, until all of it is.
+sub send_logs_until_acknowledged
+{
+	my ($client, @fences) = @_;
+	my %acknowledged = map { $_->{task} => 0 } @fences;
+	my $until = time + 60;
+	while (time < $until) {
+		my @left = grep { $acknowledged{$_->{task}} < LOG_PIECES * PIECE } @fences;
+		return undef if !@left;
+		send_log($client, $_, $acknowledged{$_->{task}}) for @left;
+		while (1) {
+			my $m = $client->wait_for(AgentClient::LOG_ACK, 2);
+			last if ($m->{end} // '') eq 'timeout';
+			return "the client that logs was closed: $m->{end}" if exists $m->{end};
+			$acknowledged{$m->{task}} = $m->{value} if $m->{value} > $acknowledged{$m->{task}};
+		}
+	}
+	return 'its logs were not taken in time';
+}
+
+# Exactly the bytes that were sent, of each.
+sub logs_are_complete
+{
+	my (@fences) = @_;
+	my $tasks = join(',', map { $_->{task} } @fences);
+	my $exact = sql("SELECT count(*) FROM (SELECT md5(string_agg(bytes, '' ORDER BY \"offset\")) AS sum FROM unidesk_data.log_piece WHERE task_id IN ($tasks) GROUP BY task_id) s
+		WHERE sum = md5((SELECT convert_to(string_agg(repeat(chr(97 + n), @{[PIECE]}), '' ORDER BY n), 'UTF8') FROM generate_series(0, @{[LOG_PIECES - 1]}) n))");
+	return wanted($exact, scalar @fences);
+}
+
+# What these cases made is not to be hashed by all that follow.
+sub end_attempts
+{
+	my ($client, @fences) = @_;
+	my $end = LOG_PIECES * PIECE;
+	$client->send_messages(map { message(REPORT, %$_, state => 7, sequence => 2, body => qq({"exit_code":0,"log_end":$end})) } @fences);
+	for (@fences) { last if exists $client->wait_for(AgentClient::REPORT_ACK)->{end} }
+	sql('DELETE FROM unidesk_data.log_chunk');
+}
+
+my $busy = new_node('busy', resources => '{"cpus_milli":8000,"memory":17179869184,"disk":50000000000,"gpus":[]}');
+my @attempts = defined $busy ? running_attempts($busy, 'busy', BUSY_TASKS) : ();
+
+case 'a log store that stands still holds back no beat, no result and no silent node', sub {
+	return 'no attempts run' if @attempts != BUSY_TASKS;
+	sql("ALTER SYSTEM SET unidesk.beat_interval = '2s'");
+	sql("ALTER SYSTEM SET unidesk.offline_after = '@{[OFFLINE_AFTER]}s'");
+	sql('SELECT pg_reload_conf()');
+	open(my $holder, '|-', "$ENV{PG_BIN}/psql", '-XAtq') or return 'no psql';
+	$holder->autoflush;
+	print $holder "BEGIN;\nLOCK TABLE unidesk_data.log_chunk IN ACCESS EXCLUSIVE MODE;\n";
+	for (1 .. 100) {
+		last if sql("SELECT count(*) FROM pg_locks WHERE relation = 'unidesk_data.log_chunk'::regclass AND mode = 'AccessExclusiveLock' AND granted") eq '1';
+		sleep(0.1);
+	}
+	# Heard of once, and then not again.
+	my $mute = new_node('mute') // return 'no session for the node that falls silent';
+	my $silent_since = time;
+	send_log($busy, $_, 0) for @attempts;
+	my $log_end = LOG_PIECES * PIECE;
+	$busy->send_messages(message(REPORT, %{ $attempts[0] }, state => 7, sequence => 2, body => qq({"exit_code":0,"log_end":$log_end})));
+	my $committed = $busy->wait_for(AgentClient::REPORT_ACK, SERVED);
+	my ($beaten, $beat) = (0, 0);
+	my ($worst, $offline) = while_flooding(sub {
+		if (time - $beaten > 1) {
+			$beaten = time;
+			$beat = $busy->beat;
+			return "the client that logs was answered $beat" if $beat !~ /^[0-9.]+$/;
+		}
+		sleep(0.05);
+		return sql("SELECT status FROM unidesk.nodes WHERE name = 'mute'") eq 'offline' ? 'offline' : undef;
+	}, 40);
+	printf "# the silent node was offline after %.1f s of %d\n", time - $silent_since, OFFLINE_AFTER;
+	my $late = time - $silent_since - OFFLINE_AFTER;
+	my $held = sql("SELECT count(*) FROM pg_locks WHERE relation = 'unidesk_data.log_chunk'::regclass AND mode = 'AccessExclusiveLock' AND granted");
+	print $holder "COMMIT;\n";
+	close($holder);
+	$mute->hang_up;
+	return wanted($committed->{flags} // $committed->{end}, 1) // wanted($offline, 'offline') // wanted($held, 1)
+		// ($late < SERVED ? undef : "the silent node was offline $late s late") // served($worst)
+		// send_logs_until_acknowledged($busy, @attempts) // logs_are_complete(@attempts);
+}, changes => 1;
+
+case 'a log store that refuses one log refuses only that, and the client stays', sub {
+	my ($refused, $other) = @attempts[1, 2];
+	return 'no attempts run' if !defined $other;
+	sql('DELETE FROM unidesk_data.log_chunk');
+	sql("ALTER TABLE unidesk_data.log_chunk ADD CONSTRAINT broken CHECK (task_id <> $refused->{task})");
+	send_log($busy, $_, 0) for $refused, $other;
+	my %answered;
+	my $m;
+	until (($answered{$other->{task}} // 0) == LOG_PIECES * PIECE || exists(($m = $busy->wait_for(AgentClient::LOG_ACK))->{end})) {
+		$answered{$m->{task}} = $m->{value} if defined $m;
+	}
+	my $beat = $busy->beat;
+	sql('ALTER TABLE unidesk_data.log_chunk DROP CONSTRAINT broken');
+	return wanted($answered{$other->{task}}, LOG_PIECES * PIECE) // wanted($answered{$refused->{task}}, 0, 'nothing')
+		// ($beat =~ /^[0-9.]+$/ ? undef : "the client was answered $beat")
+		// send_logs_until_acknowledged($busy, $refused) // logs_are_complete($refused, $other);
+}, changes => 1;
+
+case 'what these have changed is as it was', sub {
+	end_attempts($busy, @attempts) if defined $busy;
+	sql("ALTER SYSTEM RESET unidesk.beat_interval");
+	sql("ALTER SYSTEM RESET unidesk.offline_after");
+	sql('SELECT pg_reload_conf()');
+	return wanted(sql('SELECT count(*) FROM unidesk_data.live l JOIN unidesk_data.node n ON n.id = l.node_id WHERE n.name = \'busy\''), 0);
+}, changes => 1;

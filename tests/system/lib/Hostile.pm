@@ -17,10 +17,11 @@ package Hostile;
 use strict;
 use warnings;
 use IPC::Open2;
+use Time::HiRes qw(sleep);
 use Exporter 'import';
 use AgentClient;
 
-our @EXPORT = qw(sql case wanted evil evil_token $good $slowest CANARY);
+our @EXPORT = qw(sql case wanted new_node running_attempts evil evil_token $good $slowest CANARY);
 
 # In many cases, and never in a log.
 use constant CANARY => 'RAWCANARY';
@@ -135,6 +136,37 @@ sub wanted
 # This case's hostile node: its token, and a session of it.
 sub evil_token { return $evil[0]; }
 sub evil { return AgentClient->open_session(token => $evil[0], machine => 'evil', @_) // die "the evil node got no session\n"; }
+
+# A session of a new node; its token is known to the bridge a moment later.
+sub new_node
+{
+	my ($name, %option) = @_;
+	my $token = sql("SELECT unidesk.create_node('$name')");
+	for (1 .. 50) {
+		my $client = AgentClient->open_session(token => $token, machine => $name, labels => qq({"node":"$name"}), %option);
+		return $client if defined $client;
+		sleep(0.1);
+	}
+	return undef;
+}
+
+# The fences of as many attempts, all running on a new node's client.
+sub running_attempts
+{
+	my ($client, $name, $count) = @_;
+	sql("SELECT unidesk.create_project('$name')");
+	sql(qq{SELECT count(unidesk.submit_task('$name', 'https://git.example/code.git', repeat('a', 40), 'https://git.example/env.git', repeat('b', 40),
+		'Dockerfile', ARRAY['true'], labels => '{"node": "$name"}', cpus => 0.01, memory => 16777216)) FROM generate_series(1, $count)});
+	my @fences;
+	while (@fences < $count) {
+		my $m = $client->wait_for(AgentClient::DESIRED);
+		return () if exists $m->{end};
+		push @fences, { incarnation => $m->{incarnation}, task => $m->{task}, attempt => $m->{attempt} } if $m->{state} == 1;
+	}
+	$client->send_messages(map { AgentClient::message(AgentClient::REPORT, %$_, state => 4, sequence => 1) } @fences);
+	for (@fences) { return () if exists $client->wait_for(AgentClient::REPORT_ACK)->{end} }
+	return @fences;
+}
 
 END {
 	if (defined $psql) {
