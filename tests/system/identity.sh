@@ -23,7 +23,7 @@ if [ -z "${PG_ROOT:-}" ]; then
 	run_beside_server identity \
 		--set unidesk.beat_interval=1s --set unidesk.offline_after=6s --set unidesk.session_silent_after=3s \
 		--set unidesk.lease_margin=2s --set unidesk.agent_lease_margin=2s --set unidesk.report_repeat=1s \
-		--set unidesk.retry_backoff=1s --set unidesk.disk_floor=64MB --set unidesk.verify_memory=on
+		--set unidesk.retry_backoff=1s --set unidesk.exclude_for=1s --set unidesk.disk_floor=64MB --set unidesk.verify_memory=on
 fi
 
 # shellcheck source=tests/system/host_platform.sh
