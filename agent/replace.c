@@ -85,7 +85,6 @@ static int
 replace_look(Replace *r, UdError *err)
 {
 	struct json_object *host;
-	const char *data;
 	const char *image = NULL;
 	bool		auto_remove = false;
 	struct stat info;
@@ -101,12 +100,11 @@ replace_look(Replace *r, UdError *err)
 	}
 	if (r->old == NULL)
 		return err->code != 0 ? err->code : UD_EIO;
+	r->alive = ud_asprintf("%s/%s", variable_of(r->old, "UNIDESK_DATA", "/data"), DATA_ALIVE);
 	if (json_get_text(r->old, "Image", 80, &image, err) == 1)
 		r->old_image = docker_clone_inspect_image(r->docker, image, NULL);
 	if (json_get_object(r->old, "HostConfig", &host, err) == 1 && json_get_bool(host, "AutoRemove", &auto_remove, err) == 1 && auto_remove)
 		return ud_error(err, UD_EINVAL, 0, "the container \"%s\" was started with --rm, so it could not come back: stop it, and start the new image with --restart always", r->name);
-	data = variable_of(r->old, "UNIDESK_DATA", "/data");
-	r->alive = ud_asprintf("%s/%s", data, DATA_ALIVE);
 	if (stat(r->alive, &info) < 0)
 		return ud_error(err, UD_ENOENT, 0, "there is no \"%s\": is \"%s\" an agent that has been connected, and was this one started with --volumes-from %s? (%s)",
 						r->alive, r->name, r->name, strerror(errno));

@@ -22,7 +22,8 @@ typedef struct DoorEvent
 	UnideskActor actor;
 	int			step_count;		/* written when more than one */
 	int16		steps[UNIDESK_PATH_MAX];
-	const char *data;			/* for people and programs, most often JSON; NULL: none */
+	const char *data;			/* for people and programs, most often JSON;
+								 * NULL: none */
 } DoorEvent;
 
 /* An attempt or task that ended. */

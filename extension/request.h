@@ -70,6 +70,7 @@ extern void unidesk_request_check(UnideskRequest *request);
 
 /* One more exit code of retry_on; raises unless it can be one of a failure. */
 extern void unidesk_request_retry_on(UnideskRequest *request, int64 code);
+
 /* The terms of a request, as rerun_task submits them again. */
 extern char *unidesk_terms_text(const UnideskRequest *request);
 

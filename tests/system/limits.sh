@@ -105,6 +105,7 @@ check 'although it ran for longer than it may be silent' ran_longer_than "$chatt
 
 waits=$(submit 'true' "total_timeout => '5 s', labels => '{\"site\": \"nowhere\"}'")
 runs=$(submit 'exec sleep 600' "total_timeout => '8 s', grace => '1 s'")
+# shellcheck disable=SC2034 # used below, inside eval
 fails=$(submit 'exit 1' "total_timeout => '8 s', max_retries => 1000")
 check 'a task that waits for too long altogether fails' ended "$waits" 'failed|run.total_timeout'
 check 'one that runs is ended' ended "$runs" 'failed|run.total_timeout|143'

@@ -331,7 +331,8 @@ case 'a log store that stands still holds back no beat, no result and no silent 
 	print $holder "COMMIT;\n";
 	close($holder);
 	$mute->hang_up;
-	return wanted($committed->{flags} // $committed->{end}, 1) // wanted($offline, 'offline') // wanted($held, 1)
+	# Remove it, and its task is over.
+	return wanted($committed->{flags} // $committed->{end}, 5) // wanted($offline, 'offline') // wanted($held, 1)
 		// ($late < SERVED ? undef : "the silent node was offline $late s late") // served($worst)
 		// send_logs_until_acknowledged($busy, @attempts) // logs_are_complete(@attempts);
 }, changes => 1;
