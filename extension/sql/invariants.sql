@@ -145,7 +145,7 @@ SELECT test.broken($$ INSERT INTO unidesk_data.log_block SELECT expires, task_id
 	FROM unidesk_data.log_block WHERE task_id = test.id('done') $$);
 SELECT test.broken($$ UPDATE unidesk_data.task SET log_end = 12 WHERE id = test.id('done') $$);
 -- Every rule was broken; those that are missing here are broken by memory.sql and poisoned.sql.
-SELECT code FROM unidesk.invariants WHERE code NOT IN (SELECT code FROM test.seen);
+SELECT code FROM unidesk.invariants WHERE code NOT IN (SELECT code FROM test.seen) ORDER BY code COLLATE "C";
 SELECT checks, count(*), count(rule) AS rules FROM unidesk.invariants GROUP BY checks ORDER BY checks;
 
 -- Bounded: what is live is always looked at, history only as far back as asked for.
