@@ -162,6 +162,17 @@ extern int	docker_remove(Docker *docker, const char *container, UdError *err) UD
 /* Remove only if it does not run; UD_EEXIST when it does. */
 extern int	docker_remove_ended(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
 
+/* Ask it to stop, and kill it after timeout_s; no error when it does not run. */
+extern int	docker_stop(Docker *docker, const char *container, int timeout_s, UdError *err) UD_MUSTCHECK;
+
+extern int	docker_rename(Docker *docker, const char *container, const char *name, UdError *err) UD_MUSTCHECK;
+
+/* Remove it, killing it first, and keep its volumes; absent is no error. */
+extern int	docker_remove_only(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
+
+/* The last bytes of its output as one valid text. */
+extern int	docker_output_tail(Docker *docker, const char *container, char *out, size_t size, UdError *err) UD_MUSTCHECK;
+
 /*
  * Wait until the container is not running, at most timeout_s (then
  * UD_ETIMEDOUT).  Cancellable.  UD_ENOENT when it is gone.

@@ -4,15 +4,11 @@
  */
 #include "agent/docker_clone.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "agent/docker_internal.h"
 #include "agent/json.h"
 #include "common/cleanup.h"
-
-/* Bytes of a container's output that are looked at for its end. */
-#define OUTPUT_BYTES_MAX (64 * 1024)
 
 static struct json_object *
 inspect(Docker *docker, const char *kind, const char *name, const char *what, UdError *err)
@@ -264,98 +260,11 @@ docker_clone_create(Docker *docker, struct json_object *container, struct json_o
 	return join_networks(docker, container, container_id, err);
 }
 
-/* A call on one container that answers with nothing. */
-static int
-act(Docker *docker, const char *method, const char *container, const char *action, struct json_object *body, const char *what, UdError *err)
-{
-	ud_auto_buf UdBuf path = {0};
-	docker_auto_call DockerCall call = {
-		.method = method,
-		.body = body,
-		.timeout_s = DOCKER_SLOW_CALL_S,
-	};
-	int			result = docker_path(&path, "/containers/", container, action, err);
-
-	if (result != 0)
-		return result;
-	call.path = ud_buf_text(&path);
-	result = docker_call(docker, &call, err);
-	/* 304: it is so already. */
-	if (result != 0 || call.status / 100 == 2 || call.status == 304)
-		return result;
-	return docker_refused(&call, what, err);
-}
-
-int
-docker_stop(Docker *docker, const char *container, int timeout_s, UdError *err)
-{
-	char		action[32];
-
-	snprintf(action, sizeof(action), "/stop?t=%d", timeout_s);
-	return act(docker, "POST", container, action, NULL, "stop the container", err);
-}
-
-int
-docker_rename(Docker *docker, const char *container, const char *name, UdError *err)
-{
-	ud_auto_buf UdBuf action = {0};
-
-	ud_buf_printf(&action, "/rename?name=");
-	docker_escape_query(&action, name);
-	return act(docker, "POST", container, ud_buf_text(&action), NULL, "rename the container", err);
-}
-
 int
 docker_set_restart_policy(Docker *docker, const char *name, struct json_object *container, UdError *err)
 {
 	ud_auto_json struct json_object *body = json_object_new_object();
 
 	json_object_object_add(body, "RestartPolicy", copy_of(member(member(container, "HostConfig"), "RestartPolicy")));
-	return act(docker, "POST", name, "/update", body, "set the restart policy of the container", err);
-}
-
-int
-docker_remove_only(Docker *docker, const char *container, UdError *err)
-{
-	int			result = act(docker, "DELETE", container, "?force=1", NULL, "remove the container", err);
-
-	return result == UD_ENOENT ? 0 : result;
-}
-
-int
-docker_output_tail(Docker *docker, const char *container, char *out, size_t size, UdError *err)
-{
-	ud_auto_buf UdBuf path = {0};
-	ud_auto_buf UdBuf text = {0};
-	docker_auto_call DockerCall call = {
-		.method = "GET",
-		.reply_max = OUTPUT_BYTES_MAX,
-	};
-	const unsigned char *bytes;
-	int			result = docker_path(&path, "/containers/", container, "/logs?stdout=1&stderr=1&tail=5", err);
-
-	out[0] = '\0';
-	if (result != 0)
-		return result;
-	call.path = ud_buf_text(&path);
-	result = docker_call_expect(docker, &call, "read the container's output", err);
-	if (result != 0)
-		return result;
-
-	/*
-	 * Without a terminal each piece has a header: stream, three zeros,
-	 * length.
-	 */
-	bytes = (const unsigned char *) call.reply.data;
-	for (size_t at = 0; at + 8 <= call.reply.len;)
-	{
-		size_t		len = (size_t) bytes[at + 4] << 24 | (size_t) bytes[at + 5] << 16 | (size_t) bytes[at + 6] << 8 | bytes[at + 7];
-
-		at += 8;
-		len = len < call.reply.len - at ? len : call.reply.len - at;
-		ud_buf_append(&text, bytes + at, len);
-		at += len;
-	}
-	text_make_valid_tail(out, size, text.data, text.len);
-	return 0;
+	return docker_act(docker, "POST", name, "/update", body, "set the restart policy of the container", err);
 }

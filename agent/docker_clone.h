@@ -29,18 +29,7 @@ extern struct json_object *docker_clone_body(struct json_object *container, stru
 extern int	docker_clone_create(Docker *docker, struct json_object *container, struct json_object *old_image,
 								const char *image, const char *name, char container_id[80], UdError *err) UD_MUSTCHECK;
 
-/* Ask it to stop, and kill it after timeout_s; no error when it does not run. */
-extern int	docker_stop(Docker *docker, const char *container, int timeout_s, UdError *err) UD_MUSTCHECK;
-
-extern int	docker_rename(Docker *docker, const char *container, const char *name, UdError *err) UD_MUSTCHECK;
-
 /* Give it the restart policy that container has. */
 extern int	docker_set_restart_policy(Docker *docker, const char *name, struct json_object *container, UdError *err) UD_MUSTCHECK;
-
-/* Remove it, killing it first, and keep its volumes; absent is no error. */
-extern int	docker_remove_only(Docker *docker, const char *container, UdError *err) UD_MUSTCHECK;
-
-/* The last bytes of its output as one valid text. */
-extern int	docker_output_tail(Docker *docker, const char *container, char *out, size_t size, UdError *err) UD_MUSTCHECK;
 
 #endif							/* AGENT_DOCKER_CLONE_H */

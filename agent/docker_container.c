@@ -1,10 +1,11 @@
 /*
  * docker_container.c
- *	  Containers that exist: start, signals, waiting, removal.
+ *	  Containers that exist: start, stop, signals, waiting, removal, output.
  */
 #include "agent/docker_internal.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "agent/json.h"
@@ -13,6 +14,48 @@
 
 #define REMOVE_TRIES 50
 #define REMOVE_PAUSE_MS 200
+/* Of a container's output, looked at for its end. */
+#define OUTPUT_BYTES_MAX (64 * 1024)
+
+int
+docker_act(Docker *docker, const char *method, const char *container, const char *action, struct json_object *body, const char *what, UdError *err)
+{
+	ud_auto_buf UdBuf path = {0};
+	docker_auto_call DockerCall call = {
+		.method = method,
+		.body = body,
+		.timeout_s = DOCKER_SLOW_CALL_S,
+	};
+	int			result = docker_path(&path, "/containers/", container, action, err);
+
+	if (result != 0)
+		return result;
+	call.path = ud_buf_text(&path);
+	result = docker_call(docker, &call, err);
+	/* 304: it is so already. */
+	if (result != 0 || call.status / 100 == 2 || call.status == 304)
+		return result;
+	return docker_refused(&call, what, err);
+}
+
+int
+docker_stop(Docker *docker, const char *container, int timeout_s, UdError *err)
+{
+	char		action[32];
+
+	snprintf(action, sizeof(action), "/stop?t=%d", timeout_s);
+	return docker_act(docker, "POST", container, action, NULL, "stop the container", err);
+}
+
+int
+docker_rename(Docker *docker, const char *container, const char *name, UdError *err)
+{
+	ud_auto_buf UdBuf action = {0};
+
+	ud_buf_printf(&action, "/rename?name=");
+	docker_escape_query(&action, name);
+	return docker_act(docker, "POST", container, ud_buf_text(&action), NULL, "rename the container", err);
+}
 
 int
 docker_start(Docker *docker, const char *container, UdError *err)
@@ -88,17 +131,7 @@ docker_remove(Docker *docker, const char *container, UdError *err)
 int
 docker_remove_ended(Docker *docker, const char *container, UdError *err)
 {
-	ud_auto_buf UdBuf path = {0};
-	docker_auto_call DockerCall call = {
-		.method = "DELETE",
-		.timeout_s = DOCKER_SLOW_CALL_S,
-	};
-	int			result = docker_path(&path, "/containers/", container, "?v=1", err);
-
-	if (result != 0)
-		return result;
-	call.path = ud_buf_text(&path);
-	return docker_call_expect(docker, &call, "remove the container", err);
+	return docker_act(docker, "DELETE", container, "?v=1", NULL, "remove the container", err);
 }
 
 int
@@ -131,5 +164,51 @@ docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_b
 	if (result < 0)
 		return UD_EPROTO;
 	*exit_code = (int) code;
+	return 0;
+}
+
+int
+docker_remove_only(Docker *docker, const char *container, UdError *err)
+{
+	int			result = docker_act(docker, "DELETE", container, "?force=1", NULL, "remove the container", err);
+
+	return result == UD_ENOENT ? 0 : result;
+}
+
+int
+docker_output_tail(Docker *docker, const char *container, char *out, size_t size, UdError *err)
+{
+	ud_auto_buf UdBuf path = {0};
+	ud_auto_buf UdBuf text = {0};
+	docker_auto_call DockerCall call = {
+		.method = "GET",
+		.reply_max = OUTPUT_BYTES_MAX,
+	};
+	const unsigned char *bytes;
+	int			result = docker_path(&path, "/containers/", container, "/logs?stdout=1&stderr=1&tail=5", err);
+
+	out[0] = '\0';
+	if (result != 0)
+		return result;
+	call.path = ud_buf_text(&path);
+	result = docker_call_expect(docker, &call, "read the container's output", err);
+	if (result != 0)
+		return result;
+
+	/*
+	 * Without a terminal each piece has a header: stream, three zeros,
+	 * length.
+	 */
+	bytes = (const unsigned char *) call.reply.data;
+	for (size_t at = 0; at + 8 <= call.reply.len;)
+	{
+		size_t		len = (size_t) bytes[at + 4] << 24 | (size_t) bytes[at + 5] << 16 | (size_t) bytes[at + 6] << 8 | bytes[at + 7];
+
+		at += 8;
+		len = len < call.reply.len - at ? len : call.reply.len - at;
+		ud_buf_append(&text, bytes + at, len);
+		at += len;
+	}
+	text_make_valid_tail(out, size, text.data, text.len);
 	return 0;
 }

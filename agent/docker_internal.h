@@ -61,6 +61,13 @@ extern int	docker_refused(const DockerCall *call, const char *what, UdError *err
 /* docker_call and docker_refused in one: 0 for 2xx. */
 extern int	docker_call_expect(Docker *docker, DockerCall *call, const char *what, UdError *err) UD_MUSTCHECK;
 
+/*
+ * A call on one container that answers with nothing: before and after its
+ * name "/containers/" and action.  0 also when it is so already (304).
+ */
+extern int	docker_act(Docker *docker, const char *method, const char *container, const char *action,
+					   struct json_object *body, const char *what, UdError *err) UD_MUSTCHECK;
+
 /* The reply as a JSON object; NULL and err when it is none. */
 extern struct json_object *docker_reply_object(const DockerCall *call, UdError *err);
 

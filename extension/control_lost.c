@@ -21,16 +21,6 @@
 #include "shared.h"
 #include "transition.h"
 
-static void
-require_admin(const char *what)
-{
-	if (!unidesk_me_is_admin())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only administrators %s", what),
-				 errhint("Ask a member of role unidesk_admin.")));
-}
-
 /*
  * An active row: lost for this reason; what was being stopped ends as asked.
  * True when it may run on: in finishing its container is gone.
@@ -38,27 +28,10 @@ require_admin(const char *what)
 static bool
 lose(UnideskDoor *door, UnideskLive *live, int reason, UnideskActor actor)
 {
-	/* The door keeps it until it is closed. */
-	UnideskReport *report = palloc(sizeof(UnideskReport));
 	bool		may_run = live->attempt_state != UD_ATTEMPT_FINISHING;
 
-	unidesk_report_init(report);
-	report->reason = reason;
-	unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
-						 report, false, UNIDESK_BY_PERSON, actor);
+	unidesk_attempt_end_without_node(door, live, UD_ATTEMPT_LOST, reason, false, UNIDESK_BY_PERSON, actor);
 	return may_run;
-}
-
-static char *
-node_name(int32 node_id)
-{
-	static SPIPlanPtr plan;
-	UnideskArgs args = {0};
-
-	unidesk_arg_int32(&args, node_id);
-	if (unidesk_execute(&plan, "SELECT name FROM unidesk_data.node WHERE id = $1", &args) == 0)
-		return psprintf("#%d", node_id);
-	return unidesk_column_text(0, 1);
 }
 
 PG_FUNCTION_INFO_V1(unidesk_force_lost);
@@ -81,7 +54,7 @@ unidesk_force_lost(PG_FUNCTION_ARGS)
 				 errmsg("task is missing"),
 				 errhint("Give the id of a task whose attempt will not come back.")));
 	PreventCommandIfReadOnly("unidesk.force_lost()");
-	require_admin("declare an attempt lost");
+	unidesk_require_admin("declare an attempt lost");
 	task_id = PG_GETARG_INT64(0);
 	SPI_connect();
 	unidesk_check_task_access(task_id, UNIDESK_MEMBER);
@@ -102,7 +75,7 @@ unidesk_force_lost(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errmsg("attempt %d may go on running beside whatever comes after it", live.attempt),
 				 errhint("Until node \"%s\" answers, or is known to be off. What it had there stays allocated until then: SELECT * FROM unidesk.held.",
-						 unidesk_shown(node_name(node_id)))));
+						 unidesk_shown(unidesk_node_name(node_id)))));
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(unidesk_task_state_name(live.state)));
 }
@@ -119,10 +92,7 @@ lock_lost_node(const char *name)
 	unidesk_arg_text(&args, name);
 	if (unidesk_execute(&plan,
 						"SELECT id, status FROM unidesk_data.node WHERE name = $1 FOR NO KEY UPDATE", &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" does not exist", unidesk_shown(name)),
-				 errhint("SELECT name FROM unidesk.nodes shows them.")));
+		unidesk_no_such_node(name);
 	status = unidesk_column_int32(0, 2);
 	if (status == UNIDESK_NODE_ONLINE || status == UNIDESK_NODE_INVALID)
 		ereport(ERROR,
@@ -172,7 +142,7 @@ unidesk_declare_node_lost(PG_FUNCTION_ARGS)
 				 errmsg("node is missing"),
 				 errhint("For example SELECT unidesk.declare_node_lost('lab1').")));
 	PreventCommandIfReadOnly("unidesk.declare_node_lost()");
-	require_admin("declare a node lost");
+	unidesk_require_admin("declare a node lost");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	SPI_connect();
 	actor.id = unidesk_caller_account();

@@ -361,18 +361,13 @@ report_given_up(const UnideskLive *live, const UnideskReport *report)
 void
 unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor)
 {
-	static SPIPlanPtr name_plan;
 	static SPIPlanPtr plan;
-	UnideskArgs name = {0};
 	UnideskArgs args = {0};
-	uint64		known;
 
 	live->checkpoint_node = 0;
 	live->reason = UD_REASON_NOMATCH_CHECKPOINT_NODE;
-	unidesk_arg_int32(&name, node_id);
-	known = unidesk_execute(&name_plan, "SELECT name FROM unidesk_data.node WHERE id = $1", &name);
 	tell(door, live, live->state, 0, live->reason, actor, NULL, 0)->data =
-		psprintf("what it saved on node %s is out of reach: it starts from an empty checkpoint", known ? unidesk_column_text(0, 1) : "?");
+		psprintf("what it saved on node %s is out of reach: it starts from an empty checkpoint", unidesk_node_name(node_id));
 	unidesk_arg_int64(&args, live->task_id);
 	unidesk_execute(&plan, "UPDATE unidesk_data.live SET checkpoint_node = NULL WHERE task_id = $1", &args);
 }
@@ -532,6 +527,19 @@ unidesk_attempt_stop(UnideskDoor *door, UnideskLive *live, int final, int reason
 	live->needs_order = true;
 	tell(door, live, UNIDESK_TASK_ACTIVE, UD_ATTEMPT_STOPPING, reason, actor, path, 1);
 	return true;
+}
+
+bool
+unidesk_attempt_end_without_node(UnideskDoor *door, UnideskLive *live, int to, int reason,
+								 bool confirmed, int by, UnideskActor actor)
+{
+	/* The door keeps it until it is closed. */
+	UnideskReport *report = palloc(sizeof(UnideskReport));
+
+	unidesk_report_init(report);
+	report->reason = reason;
+	return unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : to,
+								report, confirmed, by, actor);
 }
 
 void

@@ -127,6 +127,17 @@ extern void unidesk_task_note(UnideskDoor *door, UnideskLive *live, int attempt,
  */
 extern void unidesk_checkpoint_give_up(UnideskDoor *door, UnideskLive *live, int32 node_id, UnideskActor actor);
 
+/*
+ * An active attempt is over although its node has not said so: it ends as to,
+ * or as asked when it was being stopped.  confirmed: nothing of it runs.
+ */
+extern bool unidesk_attempt_end_without_node(UnideskDoor *door, UnideskLive *live, int to, int reason,
+											 bool confirmed, int by, UnideskActor actor);
+
+/* A node's name, "#<id>" when there is none; and the error for a name that is none. */
+extern char *unidesk_node_name(int32 node_id);
+extern void unidesk_no_such_node(const char *name) pg_attribute_noreturn();
+
 /* Move a node's status, at once; nothing happens when it has it already. */
 extern void unidesk_node_move(int32 node_id, int from, int to, int by, const char *why, UnideskActor actor);
 

@@ -11,6 +11,27 @@
 #include "shared.h"
 #include "transition.h"
 
+char *
+unidesk_node_name(int32 node_id)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int32(&args, node_id);
+	if (unidesk_execute(&plan, "SELECT name FROM unidesk_data.node WHERE id = $1", &args) == 0)
+		return psprintf("#%d", node_id);
+	return unidesk_column_text(0, 1);
+}
+
+void
+unidesk_no_such_node(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("node \"%s\" does not exist", unidesk_shown(name)),
+			 errhint("SELECT name FROM unidesk.nodes shows them.")));
+}
+
 void
 unidesk_node_event(int32 node_id, const char *what, const char *data, UnideskActor actor)
 {

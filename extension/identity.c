@@ -233,7 +233,6 @@ unidesk_end_left(PG_FUNCTION_ARGS)
 	UnideskArgs args = {0};
 	UnideskDoor *door;
 	UnideskLive *lives;
-	UnideskReport report;
 	int64	   *tasks;
 	uint64		count;
 	int			ended = 0;
@@ -247,18 +246,16 @@ unidesk_end_left(PG_FUNCTION_ARGS)
 	lives = palloc(sizeof(UnideskLive) * (count + 1));
 	for (uint64 i = 0; i < count; i++)
 		tasks[i] = unidesk_column_int64(i, 1);
-	unidesk_report_init(&report);
-	report.reason = UD_REASON_NODE_REPLACED;
+	count = unidesk_live_lock_waiting(tasks, (int) count, lives);
 	door = unidesk_door_open();
 	for (uint64 i = 0; i < count; i++)
 	{
 		UnideskLive *live = &lives[i];
 
-		if (unidesk_live_lock(tasks[i], true, live) != UNIDESK_LOCKED ||
-			live->state != UNIDESK_TASK_ACTIVE || !live->left || live->node_id != PG_GETARG_INT32(0))
+		/* Its row may have changed while we waited for it. */
+		if (live->state != UNIDESK_TASK_ACTIVE || !live->left || live->node_id != PG_GETARG_INT32(0))
 			continue;
-		if (unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : UD_ATTEMPT_LOST,
-								 &report, true, UNIDESK_BY_WORKER, actor))
+		if (unidesk_attempt_end_without_node(door, live, UD_ATTEMPT_LOST, UD_REASON_NODE_REPLACED, true, UNIDESK_BY_WORKER, actor))
 			ended++;
 	}
 	unidesk_door_close(door);

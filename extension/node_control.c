@@ -27,14 +27,10 @@ typedef struct TargetNode
 } TargetNode;
 
 static void
-require_admin(const char *what)
+check_caller(const char *function)
 {
-	PreventCommandIfReadOnly(what);
-	if (!unidesk_me_is_admin())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only administrators take nodes out of service and back"),
-				 errhint("Ask a member of role unidesk_admin.")));
+	PreventCommandIfReadOnly(function);
+	unidesk_require_admin("take nodes out of service and back");
 }
 
 static char *
@@ -98,10 +94,7 @@ lock_node(const char *name)
 	if (unidesk_execute(&plan,
 						"SELECT id, scheduling, scheduling_by, scheduling_reason, drain_deadline FROM unidesk_data.node"
 						" WHERE name = $1 FOR NO KEY UPDATE", &args) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("node \"%s\" does not exist", unidesk_shown(name)),
-				 errhint("SELECT name FROM unidesk.nodes shows them.")));
+		unidesk_no_such_node(name);
 	node.id = unidesk_column_int32(0, 1);
 	node.now.state = unidesk_column_int32(0, 2);
 	node.now.by = unidesk_column_int32(0, 3);
@@ -141,7 +134,7 @@ unidesk_cordon_node(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 
-	require_admin("unidesk.cordon_node()");
+	check_caller("unidesk.cordon_node()");
 	name = node_argument(fcinfo);
 	return schedule(name, UNIDESK_SCHEDULING_CORDONED, reason_argument(fcinfo, 1), 0);
 }
@@ -155,7 +148,7 @@ unidesk_drain_node(PG_FUNCTION_ARGS)
 	char	   *name;
 	TimestampTz deadline;
 
-	require_admin("unidesk.drain_node()");
+	check_caller("unidesk.drain_node()");
 	name = node_argument(fcinfo);
 	deadline = deadline_argument(fcinfo, 1);
 	return schedule(name, UNIDESK_SCHEDULING_DRAINING, reason_argument(fcinfo, 2), deadline);
@@ -167,6 +160,6 @@ PG_FUNCTION_INFO_V1(unidesk_open_node);
 Datum
 unidesk_open_node(PG_FUNCTION_ARGS)
 {
-	require_admin("unidesk.open_node()");
+	check_caller("unidesk.open_node()");
 	return schedule(node_argument(fcinfo), UNIDESK_SCHEDULING_OPEN, NULL, 0);
 }

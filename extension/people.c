@@ -46,6 +46,16 @@ unidesk_me_is_admin(void)
 	return superuser_arg(me) || (OidIsValid(admin) && is_member_of_role_nosuper(me, admin));
 }
 
+void
+unidesk_require_admin(const char *what)
+{
+	if (!unidesk_me_is_admin())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("only administrators %s", what),
+				 errhint("Ask a member of role unidesk_admin.")));
+}
+
 PG_FUNCTION_INFO_V1(unidesk_me);
 Datum
 unidesk_me(PG_FUNCTION_ARGS)
@@ -167,11 +177,7 @@ unidesk_create_login(PG_FUNCTION_ARGS)
 	int			saved_context;
 	char	   *role = pstrdup(quote_identifier(name));
 
-	if (!unidesk_me_is_admin())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("only administrators create users"),
-				 errhint("Ask a member of role unidesk_admin.")));
+	unidesk_require_admin("create users");
 	SPI_connect();
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	/* An ERROR below ends the transaction, which restores the user as well. */

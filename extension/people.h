@@ -21,6 +21,9 @@ typedef enum UnideskMembership
 extern Oid	unidesk_me_oid(void);
 extern bool unidesk_me_is_admin(void);
 
+/* Raises "only administrators <what>" for anybody else. */
+extern void unidesk_require_admin(const char *what);
+
 /* The caller's account; made on the fly for an administrator.  Needs SPI. */
 extern int32 unidesk_caller_account(void);
 

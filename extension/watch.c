@@ -132,12 +132,7 @@ unidesk_watch_contact(void)
 static bool
 end_without_node(UnideskDoor *door, UnideskLive *live, int to, int reason)
 {
-	UnideskReport *report = palloc(sizeof(UnideskReport));
-
-	unidesk_report_init(report);
-	report->reason = reason;
-	return unidesk_attempt_move(door, live, live->attempt_state == UD_ATTEMPT_STOPPING ? live->want_final : to,
-								report, false, UNIDESK_BY_WORKER, system_actor);
+	return unidesk_attempt_end_without_node(door, live, to, reason, false, UNIDESK_BY_WORKER, system_actor);
 }
 
 static bool
