@@ -386,7 +386,7 @@ attempt_watch(Attempt *attempt)
 	if (atomic_load(&agent->exiting))
 		return;
 	agent_lock(agent);
-	/* A stop that came too late for a signal still decides how it is called. */
+	/* A stop that came too late for a signal decides too, but for a success. */
 	facts.intent = attempt->intent == STOP_NONE && attempt->stop_wanted ? STOP_WANTED : attempt->intent;
 	facts.rebooted = attempt->other_boot;
 	facts.final_state = attempt->final_state;

@@ -5,7 +5,9 @@
  * The exit record of unidesk-init is the best witness, because the engine's
  * own state cannot tell a task that ended from one the engine stopped.  What
  * the agent intended comes before it: an attempt that was to be cancelled is
- * cancelled, whatever its code.
+ * cancelled, whatever its code.  One thing comes before that: unidesk-init saw
+ * it end well before any signal of a stop, so it is done, and to call it by
+ * the stop would run it again or throw its result away.
  */
 #include "agent/outcome.h"
 
@@ -126,6 +128,8 @@ outcome_judge(const ExitFacts *facts, Outcome *outcome)
 	}
 	else
 		outcome_judge_container(facts, outcome);
+	if (outcome->state == UD_ATTEMPT_SUCCEEDED)
+		return;
 	if (facts->intent == STOP_WANTED)
 		outcome_set(outcome, facts->final_state, facts->final_reason, "");
 	else if (facts->intent == STOP_RUN_TIMEOUT)

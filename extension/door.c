@@ -14,6 +14,10 @@
  *	rejected				queued; costs none of the task's own retries
  *	preempted				queued, or held when that was asked for; costs nothing
  *
+ * An attempt that is being stopped ends as that was asked for, whatever its
+ * exit code, but for two ends: lost, and succeeded, which says that it had
+ * ended by itself before it was sent any signal.
+ *
  * One that failed with the task's restart_exit_code said "saved, start me
  * again": the task is queued at once and no retry is used up.  What it saved
  * lies on its node, so the next attempt goes there (checkpoint_node), until
@@ -392,6 +396,19 @@ follow_checkpoint(UnideskLive *live, const UnideskReport *report, bool confirmed
 	return live->checkpoint_node != 0 && (!confirmed || live->infra_failures * 2 > unidesk_infra_retries);
 }
 
+/* Start and end came in one report: the run's time tells the start. */
+static void
+tell_start(UnideskLive *live, int to, const UnideskReport *report, const int16 *path, int path_length)
+{
+	bool		ran = to == UD_ATTEMPT_SUCCEEDED;
+
+	for (int i = 0; i < path_length; i++)
+		ran = ran || path[i] == UD_ATTEMPT_RUNNING;
+	if (ran && live->started_at == 0)
+		live->started_at = unidesk_now() -
+			(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
+}
+
 static void
 end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *report, bool confirmed,
 			int by, UnideskActor actor, const int16 *path, int path_length)
@@ -406,20 +423,14 @@ end_attempt(UnideskDoor *door, UnideskLive *live, int to, const UnideskReport *r
 	/* In finishing its container is gone and its allocation with it. */
 	bool		holds = !confirmed && live->attempt_state != UD_ATTEMPT_FINISHING;
 
-	for (int i = 0; i < path_length; i++)
-		if (path[i] == UD_ATTEMPT_RUNNING && live->started_at == 0)
-
-			/*
-			 * Start and end came in one report: the run's time tells the
-			 * start.
-			 */
-			live->started_at = unidesk_now() -
-				(report != NULL ? Max(report->stage_ms[UNIDESK_STAGES - 1], 0) : 0) * INT64CONST(1000);
+	tell_start(live, to, report, path, path_length);
 	task_state = task_after(live, to, reason, report, &sequel);
 	unidesk_check_task_move(live->state, task_state, by);
 	event = tell(door, live, task_state, to, reason, actor, path, path_length);
 	if (to != UD_ATTEMPT_SUCCEEDED)
 		add_ending(&door->attempts, live, to, reason, report);
+	else if (live->want == UD_WANT_STOP)
+		event->data = psprintf("it had ended by itself before a signal of the stop (%s) was sent", ud_reason_text(live->want_reason));
 	if (holds)
 		add_ending(&door->held, live, to, reason, report);
 	if (UNIDESK_TASK_IS_TERMINAL(task_state))
@@ -452,7 +463,8 @@ unidesk_attempt_move(UnideskDoor *door, UnideskLive *live, int to, const Unidesk
 
 	Assert(live->state == UNIDESK_TASK_ACTIVE);
 	/* In stopping the exit code is kept, the final state is what was asked. */
-	if (live->attempt_state == UD_ATTEMPT_STOPPING && UD_ATTEMPT_IS_TERMINAL(to) && to != UD_ATTEMPT_LOST)
+	if (live->attempt_state == UD_ATTEMPT_STOPPING && UD_ATTEMPT_IS_TERMINAL(to) &&
+		to != UD_ATTEMPT_LOST && to != UD_ATTEMPT_SUCCEEDED)
 		to = live->want_final;
 	if (to == live->attempt_state)
 	{

@@ -26,7 +26,9 @@ unidesk_acknowledge(ReturnSetInfo *result, const UnideskMessage *message, int st
 
 /*
  * What the agent may claim: a success needs exit code 0, and a stop must have
- * been asked for (the run limit alone is the agent's to enforce).
+ * been asked for (the run limit alone is the agent's to enforce).  By a success
+ * it says that no signal of a stop was sent before: one that was asked for
+ * meanwhile does not undo it.
  */
 static int
 credible_state(const UnideskLive *live, int state, UnideskReport *report)

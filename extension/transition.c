@@ -41,6 +41,7 @@ static const UnideskTransition attempt_transitions[] = {
 	ATTEMPT(FINISHING, SUCCEEDED, A),
 	ATTEMPT(FINISHING, FAILED, A | W),
 	ATTEMPT(FINISHING, LOST, W | P),
+	ATTEMPT(STOPPING, SUCCEEDED, A),
 	ATTEMPT(STOPPING, CANCELLED, A | W | P),
 	ATTEMPT(STOPPING, TIMED_OUT, A | W | P),
 	ATTEMPT(STOPPING, PREEMPTED, A | W | P),
@@ -178,6 +179,8 @@ unidesk_attempt_path(int from, int to, bool ran, int by, int16 path[UNIDESK_PATH
 	if (from == to || from < UD_ATTEMPT_ASSIGNED || from > UD_ATTEMPT_REJECTED ||
 		to < UD_ATTEMPT_ASSIGNED || to > UD_ATTEMPT_REJECTED)
 		return 0;
+	/* Nothing succeeds by a stop: the shorter way is one of late results. */
+	ran = ran || to == UD_ATTEMPT_SUCCEEDED;
 	if (!ran || from >= UD_ATTEMPT_RUNNING || to == UD_ATTEMPT_RUNNING)
 		return shortest(from, to, by, path);
 	first = shortest(from, UD_ATTEMPT_RUNNING, by, path);

@@ -24,8 +24,8 @@ typedef struct UnideskTransition
 
 /*
  * The shortest walk from one state of an attempt to another over moves that
- * "by" may make; through RUNNING when ran is true and the walk has not passed
- * it.  Fills path with the states entered and returns their number, 0 when
+ * "by" may make; through RUNNING when ran is true or it ends well, and the
+ * walk has not passed it.  Fills path with the states entered and returns their number, 0 when
  * there is no such walk or nothing to do.
  */
 extern int	unidesk_attempt_path(int from, int to, bool ran, int by, int16 path[UNIDESK_PATH_MAX]);

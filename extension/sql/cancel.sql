@@ -25,7 +25,7 @@ SELECT test.report(:'at_node', :task, 'stopping');
 SELECT test.report(:'at_node', :task, 'cancelled', '{"exit_code":143,"log_end":0}');
 SELECT state, reason, exit_code FROM unidesk.tasks WHERE id = :task;
 SELECT unidesk.cancel_task(:task);
--- It ended by itself while the stop was on its way: cancelled, exit code kept.
+-- It ended by itself while the stop was on its way: it has succeeded, and an event says that this crossed a cancel.
 SELECT test.submit(cpus => 4) AS task \gset
 SELECT unidesk._tick('2030-01-01 01:00:03+00');
 SELECT node AS at_node FROM unidesk.tasks WHERE id = :task \gset
@@ -33,7 +33,7 @@ SELECT unidesk.cancel_task(:task);
 SELECT unidesk._tick('2030-01-01 01:00:03+00');
 SELECT test.report(:'at_node', :task, 'succeeded', '{"exit_code":0,"log_end":0}');
 SELECT state, reason, exit_code FROM unidesk.tasks WHERE id = :task;
-SELECT seq, task_state, attempt_state, steps, reason, actor FROM unidesk.task_events WHERE task = :task ORDER BY seq;
+SELECT seq, task_state, attempt_state, steps, reason, actor, data FROM unidesk.task_events WHERE task = :task ORDER BY seq;
 -- Unknown tasks and missing arguments.
 SELECT unidesk.cancel_task(999999);
 SELECT unidesk.cancel_task(NULL);
