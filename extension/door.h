@@ -75,7 +75,11 @@ extern UnideskLock unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live
  */
 extern int	unidesk_live_lock_waiting(const int64 *task_ids, int count, UnideskLive *lives);
 
-/* The same for many tasks, without waiting; ids ascending and distinct. */
+/*
+ * The same for many tasks by one statement, without waiting; ids ascending (as
+ * qsort makes them with unidesk_compare_ids) and distinct.
+ */
+extern int	unidesk_compare_ids(const void *a, const void *b);
 extern void unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks);
 
 typedef struct UnideskDoor UnideskDoor;

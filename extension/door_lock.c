@@ -138,13 +138,25 @@ mark_busy(const int64 *task_ids, int count, UnideskLock *locks)
 	}
 }
 
+int
+unidesk_compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
 void
 unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, UnideskLock *locks)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
-	Datum	   *ids = palloc(sizeof(Datum) * count);
+	Datum	   *ids;
 
+	if (count == 0)
+		return;
+	ids = palloc(sizeof(Datum) * count);
 	for (int i = 0; i < count; i++)
 	{
 		ids[i] = Int64GetDatum(task_ids[i]);

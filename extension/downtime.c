@@ -7,7 +7,8 @@
  * node has confirmed that it is over: a node is never believed to end a task
  * earlier than it does.  Attempts whose order is older than the downtime's
  * number get a new order, which carries the terms of the day; a beat says how
- * far a node has read its orders.
+ * far a node has read its orders.  The scheduler's memory says whether there is
+ * any downtime: without one nothing is asked of the database.
  */
 #include "unidesk.h"
 
@@ -117,7 +118,7 @@ unidesk_watch_downtimes(void)
 	int32	   *nodes;
 	uint64		count;
 
-	if (unidesk_memory == NULL)
+	if (unidesk_memory == NULL || unidesk_memory->downtimes == 0)
 		return false;
 	end_and_number();
 	count = unidesk_execute(&plan,

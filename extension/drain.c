@@ -22,6 +22,8 @@
 
 /* A row that somebody else holds is tried again after this. */
 #define AGAIN_US (100 * 1000)
+/* So many rows are locked by one statement. */
+#define LOCK_MAX 1000
 
 static const UnideskActor system_actor = {UNIDESK_ACTOR_SYSTEM, 0};
 
@@ -43,42 +45,63 @@ has_to_leave(const MemoryTask *task, bool deadline_is_over)
 	return deadline_is_over || task->attempt_state == UD_ATTEMPT_ASSIGNED;
 }
 
-static void
-stop_attempts(UnideskDoor *door, MemoryNode *node, TimestampTz now)
+/* Tasks whose attempts have to leave, of all nodes that drain. */
+typedef struct Leaving
 {
-	bool		is_over = node->drain_deadline != 0 && node->drain_deadline <= now;
+	int64	   *ids;
+	int			count;
+	int			room;
+} Leaving;
+
+static bool
+is_over(const MemoryNode *node, TimestampTz now)
+{
+	return node->drain_deadline != 0 && node->drain_deadline <= now;
+}
+
+static void
+find_leaving(Leaving *leaving, MemoryNode *node, TimestampTz now)
+{
+	bool		deadline_is_over = is_over(node, now);
 	dlist_iter	iter;
 
-	if (node->drain_deadline != 0 && !is_over)
+	if (node->drain_deadline != 0 && !deadline_is_over)
 		look_again(node->drain_deadline);
 	dlist_foreach(iter, &node->tasks)
 	{
 		MemoryTask *task = dlist_container(MemoryTask, on_node, iter.cur);
-		UnideskLive *live;
 
-		if (!has_to_leave(task, is_over))
+		if (!has_to_leave(task, deadline_is_over))
 			continue;
-		/* The door keeps it until it is closed. */
-		live = palloc(sizeof(UnideskLive));
-		switch (unidesk_live_lock(task->task_id, false, live))
+		if (leaving->count == leaving->room)
 		{
-			case UNIDESK_BUSY:
-				look_again(now + AGAIN_US);
-				break;
-			case UNIDESK_ABSENT:
-				break;
-			case UNIDESK_LOCKED:
-
-				/*
-				 * The row is newer: it may have been accepted, or be
-				 * elsewhere.
-				 */
-				if (live->state == UNIDESK_TASK_ACTIVE && live->node_id == node->node_id &&
-					(is_over || live->attempt_state == UD_ATTEMPT_ASSIGNED))
-					unidesk_attempt_stop(door, live, UD_ATTEMPT_PREEMPTED, UD_REASON_CTL_DRAINED,
-										 UNIDESK_BY_WORKER, system_actor);
-				break;
+			leaving->room = Max(64, leaving->room * 2);
+			leaving->ids = leaving->ids == NULL ? palloc(sizeof(int64) * leaving->room) :
+				repalloc_huge(leaving->ids, sizeof(int64) * leaving->room);
 		}
+		leaving->ids[leaving->count++] = task->task_id;
+	}
+}
+
+/* As many as one statement locks; the door keeps their rows until it is closed. */
+static void
+stop_attempts(UnideskDoor *door, const int64 *ids, int count, TimestampTz now)
+{
+	UnideskLive *lives = palloc(sizeof(UnideskLive) * count);
+	UnideskLock *locks = palloc(sizeof(UnideskLock) * count);
+
+	unidesk_live_lock_many(ids, count, lives, locks);
+	for (int i = 0; i < count; i++)
+	{
+		UnideskLive *live = &lives[i];
+		const MemoryNode *node = unidesk_memory_task(ids[i])->node;
+
+		if (locks[i] == UNIDESK_BUSY)
+			look_again(now + AGAIN_US);
+		/* The row is newer: it may have been accepted, or be elsewhere. */
+		else if (locks[i] == UNIDESK_LOCKED && live->state == UNIDESK_TASK_ACTIVE && live->node_id == node->node_id &&
+				 (is_over(node, now) || live->attempt_state == UD_ATTEMPT_ASSIGNED))
+			unidesk_attempt_stop(door, live, UD_ATTEMPT_PREEMPTED, UD_REASON_CTL_DRAINED, UNIDESK_BY_WORKER, system_actor);
 	}
 }
 
@@ -115,13 +138,13 @@ void
 unidesk_drain_nodes(void)
 {
 	TimestampTz now = unidesk_now();
+	Leaving		leaving = {0};
 	UnideskDoor *door;
 	dlist_iter	iter;
 
 	unidesk_memory->drain_due = 0;
 	if (dlist_is_empty(&unidesk_memory->draining))
 		return;
-	door = unidesk_door_open();
 	dlist_foreach(iter, &unidesk_memory->draining)
 	{
 		MemoryNode *node = dlist_container(MemoryNode, draining, iter.cur);
@@ -129,7 +152,13 @@ unidesk_drain_nodes(void)
 		if (dlist_is_empty(&node->tasks) && node->held_count == 0)
 			finish(node, now);
 		else
-			stop_attempts(door, node, now);
+			find_leaving(&leaving, node, now);
 	}
+	if (leaving.count == 0)
+		return;
+	qsort(leaving.ids, leaving.count, sizeof(int64), unidesk_compare_ids);
+	door = unidesk_door_open();
+	for (int i = 0; i < leaving.count; i += LOCK_MAX)
+		stop_attempts(door, leaving.ids + i, Min(LOCK_MAX, leaving.count - i), now);
 	unidesk_door_close(door);
 }

@@ -134,11 +134,32 @@ lock_attempts(int32 node_id)
 	return unidesk_execute(&count_plan, "SELECT FROM unidesk_data.live WHERE state = 4 AND node_id = $1", &args) == locked;
 }
 
+/* Tell people of attempts whose rows this transaction has locked. */
+static void
+tell_of_left(int64 *tasks, int count, int32 node_id)
+{
+	UnideskActor actor = {UNIDESK_ACTOR_NODE, node_id};
+	UnideskLive *lives = palloc(sizeof(UnideskLive) * (count + 1));
+	UnideskLock *locks = palloc(sizeof(UnideskLock) * (count + 1));
+	UnideskDoor *door = unidesk_door_open();
+
+	qsort(tasks, count, sizeof(int64), unidesk_compare_ids);
+	unidesk_live_lock_many(tasks, count, lives, locks);
+	for (int i = 0; i < count; i++)
+		if (locks[i] == UNIDESK_LOCKED)
+			unidesk_task_note(door, &lives[i], lives[i].attempt, lives[i].attempt_state, UD_REASON_NODE_REPLACED,
+							  lives[i].left ? "left: another machine took its node's place; it is lost when its lease is over, or after unidesk.left_limit" :
+							  "left: its machine has returned", actor);
+	unidesk_door_close(door);
+}
+
 static int
 leave_attempts(int32 node_id, UnideskArgs *args)
 {
 	static SPIPlanPtr live_plan;
 	static SPIPlanPtr held_plan;
+	int64	   *tasks;
+	int			count;
 	int			left = 0;
 
 	unidesk_execute(&live_plan, "WITH " MACHINES ","
@@ -148,11 +169,15 @@ leave_attempts(int32 node_id, UnideskArgs *args)
 					" left_at = CASE WHEN c.left_on IS NOT NULL THEN coalesce(l.left_at, $7) END"
 					" FROM changed c WHERE c.task_id = l.task_id AND c.left_on IS DISTINCT FROM l.left_on"
 					" RETURNING l.task_id, l.left_on IS NOT NULL", args);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	count = (int) SPI_processed;
+	tasks = palloc(sizeof(int64) * (count + 1));
+	for (int row = 0; row < count; row++)
 	{
-		unidesk_note_task(unidesk_column_int64(row, 1));
+		tasks[row] = unidesk_column_int64(row, 1);
+		unidesk_note_task(tasks[row]);
 		left += DatumGetBool(unidesk_column(row, 2, NULL)) ? 1 : 0;
 	}
+	tell_of_left(tasks, count, node_id);
 	unidesk_execute(&held_plan, "WITH " MACHINES
 					" UPDATE unidesk_data.held h SET left_on = " LEFT_ON("h") " FROM m WHERE h.node_id = $1", args);
 	return left;

@@ -166,8 +166,7 @@ due_when_active(const MemoryTask *task)
 
 	if (task->left_at != 0)
 	{
-		if (task->lease_s >= 0)
-			consider(&due, task->left_at, task->lease_s);
+		consider(&due, task->left_at, unidesk_left_lease(task));
 		return due;
 	}
 	if (task->want == UD_WANT_RUN && task->attempt_state <= UD_ATTEMPT_RUNNING)
@@ -591,7 +590,7 @@ static const char select_nodes[] =
 "SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2,"
 " n.scheduling = 1 AND (d.node_id IS NULL OR d.ended_at IS NOT NULL), n.labels,"
 " coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
-" coalesce(d.extra_s, 0), n.scheduling, n.drain_deadline"
+" coalesce(d.extra_s, 0), n.scheduling, n.drain_deadline, d.node_id IS NOT NULL"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
 " LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
@@ -625,6 +624,9 @@ take_node_row(uint64 row)
 	node->held_count = 0;
 	node->has_use = DatumGetBool(unidesk_column(row, 11, NULL));
 	node->extra_lease_s = unidesk_column_int32(row, 12);
+	unidesk_memory->downtimes -= node->has_downtime;
+	node->has_downtime = DatumGetBool(unidesk_column(row, 15, NULL));
+	unidesk_memory->downtimes += node->has_downtime;
 	if (node->scheduling == UNIDESK_SCHEDULING_DRAINING)
 		dlist_delete(&node->draining);
 	node->scheduling = unidesk_column_int32(row, 13);

@@ -96,6 +96,8 @@ struct MemoryNode
 	int			held_count;
 	dlist_head	tasks;			/* MemoryTask.on_node */
 	int			extra_lease_s;	/* leases are this much longer: downtime.c */
+	bool		has_downtime;	/* there is a row of one, announced or not over
+								 * for the node yet */
 	bool		has_use;		/* it has said hello once: there is a row */
 	bool		use_dirty;		/* node_use differs from the sums */
 	dlist_node	dirty;			/* in memory's list of dirty nodes */
@@ -140,6 +142,7 @@ typedef struct Memory
 	HTAB	   *owners;			/* MemoryOwner */
 	PlacementNode *placement;	/* by MemoryNode.index */
 	int			node_count;
+	int			downtimes;		/* nodes that have one */
 	int			node_room;
 	pairingheap *timers;		/* MemoryTask.timer, earliest first */
 	dlist_head	unordered;		/* MemoryTask: stops without an order */
@@ -158,6 +161,13 @@ extern Memory *unidesk_memory;
 /* Last contact with a node, at the earliest the worker's start: nobody is
  * called silent before a full grace. */
 extern TimestampTz unidesk_last_contact(int32 node_id);
+
+/* How long an attempt that was left on a machine of before is waited for. */
+static inline int
+unidesk_left_lease(const MemoryTask *task)
+{
+	return task->lease_s >= 0 ? task->lease_s : unidesk_left_limit;
+}
 
 /* Bring the memory up to date: all rows when there is none, else those that
  * hints name.  Needs SPI. */

@@ -24,6 +24,7 @@
 #include "message.h"
 #include "orders.h"
 #include "shared.h"
+#include "take_report.h"
 #include "transition.h"
 
 #define BODY_BYTES_MAX (256 * 1024)
@@ -213,6 +214,7 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 	UnideskLive *lives;
 	UnideskDoor *door = unidesk_door_open();
 	int64		own = own_incarnation();
+	UnideskLock *locks;
 	int64	   *tasks;
 	uint64		count;
 
@@ -228,19 +230,19 @@ reconcile_absent(int32 node_id, Datum body, int64 rev)
 							" ORDER BY l.task_id", &args);
 	tasks = palloc(sizeof(int64) * (count + 1));
 	lives = palloc(sizeof(UnideskLive) * (count + 1));
+	locks = palloc(sizeof(UnideskLock) * (count + 1));
 	for (uint64 i = 0; i < count; i++)
 		tasks[i] = unidesk_column_int64(i, 1);
+	unidesk_live_lock_many(tasks, (int) count, lives, locks);
 	for (uint64 i = 0; i < count; i++)
 	{
 		UnideskLive *live = &lives[i];
 		UnideskArgs again = {0};
 
-		UnideskLock lock = unidesk_live_lock(tasks[i], false, live);
-
 		/* Somebody holds the row: the next beat asks for the inventory again. */
-		if (lock == UNIDESK_BUSY)
+		if (locks[i] == UNIDESK_BUSY)
 			unidesk_beat_expire(node_id);
-		if (lock != UNIDESK_LOCKED || live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id || live->left)
+		if (locks[i] != UNIDESK_LOCKED || live->state != UNIDESK_TASK_ACTIVE || live->node_id != node_id || live->left)
 			continue;
 		if (live->attempt_state == UD_ATTEMPT_STOPPING)
 			unidesk_attempt_move(door, live, live->want_final, NULL, true, UNIDESK_BY_WORKER, actor);
@@ -271,34 +273,86 @@ release_held(int32 node_id, Datum body)
 		unidesk_note_node(node_id);
 }
 
+/* An attempt that the node has and should not. */
+typedef struct Unwanted
+{
+	int64		incarnation;
+	int64		task;
+	int32		attempt;
+	int			want;
+	bool		is_foreign;
+	int			told;			/* the state in which it was given up, to tell
+								 * people before it is removed; 0: none */
+} Unwanted;
+
+/*
+ * One that was given up runs there: people are told before it is removed.
+ * False when somebody holds the row.
+ */
+static bool
+tell_of_unwanted(const UnideskMessage *message, const Unwanted *unwanted)
+{
+	UnideskMessage said = *message;
+	UnideskReport *report = palloc(sizeof(UnideskReport));
+	UnideskLive *live = palloc(sizeof(UnideskLive));
+	UnideskDoor *door = unidesk_door_open();
+	UnideskLock lock = unidesk_live_lock(unwanted->task, false, live);
+	bool		told;
+
+	said.incarnation = unwanted->incarnation;
+	said.task = unwanted->task;
+	said.attempt = unwanted->attempt;
+	said.state = unwanted->told;
+	unidesk_report_init(report);
+	told = lock != UNIDESK_BUSY && unidesk_tell_late(door, &said, report, lock == UNIDESK_LOCKED ? live : NULL);
+	unidesk_door_close(door);
+	return told;
+}
+
 /*
  * Attempts the node has and should not: those of this incarnation that are
  * unknown here or were given up are to be removed; those of another one are
- * held and shown until a person or time decides.
+ * held and shown until a person or time decides.  What has ended sends its
+ * result and is removed after that.
  */
 static void
 reconcile_unknown(ReturnSetInfo *result, const UnideskMessage *message, int64 session, Datum body)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
-	bool		decided = false;
+	Unwanted   *unwanted;
+	uint64		count;
+	bool		ask_again = false;
 
 	unidesk_arg_int32(&args, message->node_id);
 	unidesk_arg(&args, JSONBOID, body);
 	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_int16(&args, UD_REASON_CTL_STALE);
 	unidesk_arg_int64(&args, own_incarnation());
-	unidesk_execute(&plan,
-					"SELECT u.incarnation, u.task, u.attempt, u.want, u.incarnation <> $5"
-					" FROM unidesk_data._unwanted($1, $2, $3, $4) u", &args);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	count = unidesk_execute(&plan,
+							"SELECT u.incarnation, u.task, u.attempt, u.want, u.incarnation <> $5, u.told"
+							" FROM unidesk_data._unwanted($1, $2, $3, $4) u ORDER BY u.task, u.attempt", &args);
+	unwanted = palloc(sizeof(Unwanted) * (count + 1));
+	for (uint64 row = 0; row < count; row++)
 	{
-		unidesk_send_unwanted(result, message, session, unidesk_column_int64(row, 1), unidesk_column_int64(row, 2),
-							  unidesk_column_int32(row, 3), unidesk_column_int32(row, 4));
-		decided = decided || DatumGetBool(unidesk_column(row, 5, NULL));
+		unwanted[row].incarnation = unidesk_column_int64(row, 1);
+		unwanted[row].task = unidesk_column_int64(row, 2);
+		unwanted[row].attempt = unidesk_column_int32(row, 3);
+		unwanted[row].want = unidesk_column_int32(row, 4);
+		unwanted[row].is_foreign = DatumGetBool(unidesk_column(row, 5, NULL));
+		unwanted[row].told = unidesk_column_int32(row, 6);
 	}
-	/* Asked again at its next beat, until nothing of them is left. */
-	if (decided)
+	for (uint64 i = 0; i < count; i++)
+	{
+		const Unwanted *u = &unwanted[i];
+		bool		told = u->told == 0 || tell_of_unwanted(message, u);
+
+		if (told)
+			unidesk_send_unwanted(result, message, session, u->incarnation, u->task, u->attempt, u->want);
+		/* Also until nothing of what was decided about is left. */
+		ask_again = ask_again || !told || u->is_foreign;
+	}
+	if (ask_again)
 		unidesk_beat_expire(message->node_id);
 }
 

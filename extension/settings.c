@@ -47,6 +47,7 @@ int			unidesk_log_keep;
 int			unidesk_event_keep;
 int			unidesk_exclude_for;
 int			unidesk_foreign_keep;
+int			unidesk_left_limit;
 int			unidesk_stop_limit;
 int			unidesk_output_limit;
 int			unidesk_prepare_limit;
@@ -160,6 +161,8 @@ static const IntSetting int_settings[] = {
 	&unidesk_exclude_for, 60, 0, DAY_S, GUC_UNIT_S},
 	{"unidesk.foreign_keep", "Attempts of another incarnation, found on a node after a restore, are stopped after this.",
 	&unidesk_foreign_keep, DAY_S, 0, 365 * DAY_S, GUC_UNIT_S},
+	{"unidesk.left_limit", "An attempt without a lease whose machine another one replaced is lost after this.",
+	&unidesk_left_limit, 7 * DAY_S, 1, 365 * DAY_S, GUC_UNIT_S},
 	{"unidesk.stop_limit", "A stop that an online node does not confirm for this long after the grace is over all the same.",
 	&unidesk_stop_limit, 3600, 1, 30 * DAY_S, GUC_UNIT_S},
 	{"unidesk.output_limit", "An attempt whose program has ended, but not the storing of its output, fails after this.",

@@ -91,7 +91,7 @@ is_news(const UnideskMessage *message)
 						   " WHERE a.task_id = $1 AND a.attempt = $2 AND a.incarnation = $3 AND a.node_id = $4"
 						   " AND (e.actor_kind <> 2 OR (a.state = 12 AND $5 <> 12))"
 						   " AND NOT EXISTS (SELECT FROM unidesk_data.task_event x WHERE x.task_id = $1 AND x.attempt = $2"
-						   " AND x.attempt_state = $5 AND unidesk_data._is_note(x.data))", &args) > 0;
+						   " AND x.attempt_state = $5 AND x.data LIKE 'late: %')", &args) > 0;
 }
 
 static char *
@@ -128,9 +128,8 @@ tell_of_ended(const UnideskMessage *message, const UnideskReport *report)
 					" $6, $7, $8 FROM unidesk_data.task t WHERE t.id = $2 AND t.state IS NOT NULL", &args);
 }
 
-/* False: another transaction tells of the same task. */
-static bool
-tell(UnideskDoor *door, const UnideskMessage *message, const UnideskReport *report, UnideskLive *live)
+bool
+unidesk_tell_late(UnideskDoor *door, const UnideskMessage *message, const UnideskReport *report, UnideskLive *live)
 {
 	UnideskActor node = {UNIDESK_ACTOR_NODE, message->node_id};
 
@@ -156,7 +155,7 @@ unidesk_take_late(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage
 {
 	bool		last;
 
-	if (!tell(door, message, report, live))
+	if (!unidesk_tell_late(door, message, report, live))
 	{
 		unidesk_out_busy(result, message);
 		return;

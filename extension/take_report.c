@@ -118,15 +118,6 @@ take_report(ReturnSetInfo *result, UnideskDoor *door, const UnideskMessage *mess
 	}
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
 void
 unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int count)
 {
@@ -138,14 +129,14 @@ unidesk_take_reports(ReturnSetInfo *result, const UnideskMessage *messages, int 
 
 	for (int i = 0; i < count; i++)
 		ids[i] = messages[i].task;
-	qsort(ids, count, sizeof(int64), compare_ids);
+	qsort(ids, count, sizeof(int64), unidesk_compare_ids);
 	for (int i = 0; i < count; i++)
 		if (i == 0 || ids[i] != ids[distinct - 1])
 			ids[distinct++] = ids[i];
 	unidesk_live_lock_many(ids, distinct, lives, locks);
 	for (int i = 0; i < count; i++)
 	{
-		int64	   *id = bsearch(&messages[i].task, ids, distinct, sizeof(int64), compare_ids);
+		int64	   *id = bsearch(&messages[i].task, ids, distinct, sizeof(int64), unidesk_compare_ids);
 
 		take_report(result, door, &messages[i], locks[id - ids], &lives[id - ids]);
 	}

@@ -63,6 +63,7 @@ extern int	unidesk_disk_warn;	/* % */
 extern int	unidesk_disk_stop_logs; /* % */
 extern int	unidesk_disk_stop_submits;	/* % */
 extern int	unidesk_foreign_keep;	/* s */
+extern int	unidesk_left_limit; /* s */
 extern int	unidesk_stop_limit; /* s */
 extern int	unidesk_output_limit;	/* s */
 extern int	unidesk_prepare_limit;	/* s */

@@ -147,7 +147,7 @@ watch_active(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 {
 	if (live->left)
 	{
-		if (task->left_at == 0 || task->lease_s < 0 || !is_over(task->left_at, task->lease_s))
+		if (!is_over(task->left_at, unidesk_left_lease(task)))
 			return false;
 		return end_without_node(door, live, UD_ATTEMPT_LOST, UD_REASON_NODE_REPLACED);
 	}
@@ -224,12 +224,9 @@ watch_queued(UnideskDoor *door, const MemoryTask *task, UnideskLive *live)
 
 /* False when memory should read the row again; after a change a hint says so. */
 static bool
-watch_task(UnideskDoor *door, const MemoryTask *task)
+watch_task(UnideskDoor *door, const MemoryTask *task, UnideskLock lock, UnideskLive *live)
 {
-	/* The door keeps it until it is closed. */
-	UnideskLive *live = palloc(sizeof(UnideskLive));
-
-	switch (unidesk_live_lock(task->task_id, false, live))
+	switch (lock)
 	{
 		case UNIDESK_BUSY:
 			return true;		/* it comes again by its new due time */
@@ -252,6 +249,8 @@ unidesk_watch_deadlines(void)
 	int			due_count = unidesk_suspect_searching(UNIDESK_SUSPECT_DEADLINES) ? 0 :
 	unidesk_memory_due(unidesk_now(), due, DUE_MAX);
 	UnideskDoor *door = unidesk_door_open();
+	UnideskLive *lives;
+	UnideskLock *locks;
 	int			count = 0;
 
 	for (int i = 0; i < due_count; i++)
@@ -260,12 +259,16 @@ unidesk_watch_deadlines(void)
 		else
 			due[count++] = due[i];
 	count = unidesk_suspect_begin(UNIDESK_SUSPECT_DEADLINES, due, count, DUE_MAX);
+	qsort(due, count, sizeof(int64), unidesk_compare_ids);
+	lives = palloc(sizeof(UnideskLive) * (count + 1));
+	locks = palloc(sizeof(UnideskLock) * (count + 1));
+	unidesk_live_lock_many(due, count, lives, locks);
 	for (int i = 0; i < count; i++)
 	{
 		MemoryTask *task = unidesk_memory_task(due[i]);
 
 		/* Time alone may have brought it into the queue: read it again. */
-		if (task != NULL && !watch_task(door, task))
+		if (task != NULL && !watch_task(door, task, locks[i], &lives[i]))
 			unidesk_memory_read_tasks(due[i], due[i]);
 	}
 	unidesk_door_close(door);

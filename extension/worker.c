@@ -61,15 +61,13 @@ turn(void)
 	static TimestampTz last_watch;
 	static TimestampTz last_flush;
 	static bool timeline_followed;
+	bool		watch = unidesk_is_due(&last_watch, 1);
 	bool		more = false;
 
 	if (!timeline_followed)
 		timeline_followed = unidesk_in_transaction("incarnation", part_follow_timeline);
-	if (unidesk_is_due(&last_watch, 1))
-	{
+	if (watch)
 		unidesk_in_transaction("watch", unidesk_watch_contact);
-		unidesk_in_transaction("downtimes", unidesk_watch_downtimes);
-	}
 	if (unidesk_is_due(&last_flush, unidesk_beat_flush))
 		unidesk_in_transaction("flush beats", unidesk_flush_beats);
 	if (unidesk_memory_has_work(unidesk_now()))
@@ -79,6 +77,9 @@ turn(void)
 		if (unidesk_verify_memory)
 			unidesk_in_transaction("verify memory", unidesk_memory_verify);
 	}
+	/* The memory that says whether there are any is new now. */
+	if (watch)
+		unidesk_in_transaction("downtimes", unidesk_watch_downtimes);
 	if (unidesk_bridges_to_wake())
 		unidesk_in_transaction("wake bridges", unidesk_wake_bridges);
 	unidesk_shared_pass_done();

@@ -10,7 +10,7 @@ COMMENT ON FUNCTION unidesk._note_node(integer) IS 'Let the background worker re
 -- know as ended is named, so that the node sends what is missing of its log
 -- and removes it; any other is held until somebody wants it gone.
 CREATE FUNCTION unidesk_data._unwanted(for_node integer, inventory jsonb, at timestamptz, stale smallint)
-	RETURNS TABLE (incarnation bigint, task bigint, attempt integer, want smallint)
+	RETURNS TABLE (incarnation bigint, task bigint, attempt integer, want smallint, told smallint)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -22,6 +22,7 @@ BEGIN
 	FOR item IN
 		SELECT DISTINCT ON (1, 2, 3) ('x' || i.incarnation)::bit(64)::bigint AS incarnation, i.task, i.attempt,
 			coalesce(i.state, '') NOT IN ('finishing', 'succeeded', 'failed', 'cancelled', 'timed_out', 'preempted', 'lost', 'rejected') AS runs,
+			coalesce((SELECT s::smallint FROM generate_series(1, 13) s WHERE unidesk._attempt_state_name(s::smallint) = i.state), 4::smallint) AS state,
 			least(greatest(coalesce(i.cpus_milli, 0), 0), 100000000)::integer AS cpus_milli,
 			least(greatest(coalesce(i.memory, 0), 0), 1::bigint << 50) AS memory,
 			(SELECT coalesce(bit_or(1::bigint << g.index), 0) FROM unidesk_data.gpu g
@@ -37,7 +38,8 @@ BEGIN
 		known := CASE
 			WHEN EXISTS (SELECT FROM unidesk_data.task t WHERE t.id = item.task AND t.attempts = item.attempt
 				AND t.incarnation = item.incarnation AND t.node_id = for_node AND t.state = 5) THEN 'ended'
-			ELSE (SELECT CASE a.state WHEN 12 THEN 'lost' ELSE 'ended' END FROM unidesk_data.attempt a WHERE a.task_id = item.task
+			-- The result of one that was given up is on its way: removed before it is told, nobody would hear of it.
+			ELSE (SELECT CASE WHEN a.state = 12 AND item.runs THEN 'lost' ELSE 'ended' END FROM unidesk_data.attempt a WHERE a.task_id = item.task
 				AND a.attempt = item.attempt AND a.incarnation = item.incarnation AND a.node_id = for_node LIMIT 1) END;
 		CONTINUE WHEN known = 'ended' AND item.incarnation = own;
 		want := CASE WHEN known = 'ended' THEN 2 WHEN known = 'lost' OR item.incarnation = own THEN 3 END;
@@ -55,6 +57,7 @@ BEGIN
 			incarnation := item.incarnation;
 			task := item.task;
 			attempt := item.attempt;
+			told := CASE WHEN known = 'lost' THEN item.state ELSE 0 END;
 			RETURN NEXT;
 		END IF;
 	END LOOP;
@@ -66,7 +69,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION unidesk_data._unwanted(integer, jsonb, timestamptz, smallint) IS
-	'Attempts in a node''s inventory that are not live here, with what is wanted of them: 2 stop, 3 remove. Those of another incarnation that nobody has decided about are held, with what they take.';
+	'Attempts in a node''s inventory that are not live here, with what is wanted of them: 2 stop, 3 remove, and, of those that were given up, the state to tell of. Those of another incarnation that nobody has decided about are held, with what they take.';
 
 CREATE VIEW unidesk.held WITH (security_invoker) AS
 	SELECT n.name AS node, lpad(to_hex(h.incarnation), 16, '0') AS incarnation, h.task_id AS task, h.attempt,

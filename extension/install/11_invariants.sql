@@ -257,10 +257,10 @@ CREATE VIEW unidesk_data.settles_lease AS
 COMMENT ON VIEW unidesk_data.settles_lease IS 'An attempt on an offline node is lost when its lease is over, unless a bridge is behind.';
 
 CREATE VIEW unidesk_data.settles_left AS
-	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, format('its machine was replaced and last heard at %s, its lease is %s s', l.left_at, l.lease_s) AS detail
+	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, format('its machine was replaced and last heard at %s, its lease is %s s', l.left_at, coalesce(l.lease_s::text, 'endless')) AS detail
 	FROM unidesk_data.live l
-	WHERE l.lease_s IS NOT NULL AND unidesk_data._long_ago(l.left_at, make_interval(secs => l.lease_s));
-COMMENT ON VIEW unidesk_data.settles_left IS 'An attempt on a machine that another one replaced is lost when its lease is over.';
+	WHERE unidesk_data._long_ago(l.left_at, coalesce(make_interval(secs => l.lease_s), current_setting('unidesk.left_limit')::interval));
+COMMENT ON VIEW unidesk_data.settles_left IS 'An attempt on a machine that another one replaced is lost when its lease is over, without a lease after unidesk.left_limit.';
 
 CREATE VIEW unidesk_data.settles_order AS
 	SELECT l.task_id AS task, l.attempt, unidesk_data._node_name(l.node_id) AS node, 'its order has no number, so no bridge sends it' AS detail

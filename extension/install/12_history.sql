@@ -3,7 +3,7 @@
 -- missed.
 
 CREATE FUNCTION unidesk_data._is_note(data text) RETURNS boolean
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN coalesce(data ~ '^(late|skipped): ', false);
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN coalesce(data ~ '^(late|skipped|left): ', false);
 COMMENT ON FUNCTION unidesk_data._is_note(text) IS 'By an event''s data: does it move nothing, but only tell of something? No node, whose name other events carry there, is called so.';
 
 CREATE FUNCTION unidesk_data._first_task_since(since timestamptz) RETURNS bigint

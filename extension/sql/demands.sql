@@ -16,6 +16,7 @@ SELECT test.submit('demands', cpus => 0.2, labels => '{"site": "demands"}') AS g
 RESET SESSION AUTHORIZATION;
 SELECT created_at AS now FROM unidesk.tasks WHERE id = :goes \gset
 SELECT test.until($$SELECT count(*) = 8 FROM unidesk.tasks WHERE project = 'demands' AND reason = 'policy.too_many_demands'$$);
+SELECT test.until(format('SELECT state = ''active'' FROM unidesk.tasks WHERE id = %s', :goes));
 SELECT owner, state, reason, count(*) FROM unidesk.tasks WHERE project = 'demands' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 SELECT node FROM unidesk.tasks WHERE id = :goes;
 -- Where there is room the next ones enter, in the order in which they came.

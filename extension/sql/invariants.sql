@@ -100,6 +100,7 @@ SELECT test.broken($$ INSERT INTO unidesk_data.node_event SELECT '2030-01-01 05:
 	UPDATE unidesk_data.node SET status = 3, status_since = '2030-01-01 05:40:00+00' WHERE name = 'stays' $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET lease_s = 10 WHERE task_id = test.id('unknown') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid(), left_at = placed_at - interval '1 day' WHERE task_id = test.id('runs') $$);
+SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid(), left_at = placed_at - interval '8 days', lease_s = NULL WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET left_on = gen_random_uuid() WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET order_no = NULL, state_at = state_at - interval '1 hour' WHERE task_id = test.id('runs') $$);
 SELECT test.broken($$ UPDATE unidesk_data.live SET placed_at = placed_at - interval '1 hour' WHERE task_id = test.id('again') $$);
