@@ -60,7 +60,8 @@ SYSTEM_SUITES := \
 	canary \
 	volume \
 	pg17 \
-	demo
+	demo \
+	demo_down
 
 check: packages
 	+@tools/check.sh build $(QUICK_SUITES) tap cost $(SYSTEM_SUITES)

@@ -96,8 +96,8 @@ struct MemoryNode
 	int			held_count;
 	dlist_head	tasks;			/* MemoryTask.on_node */
 	int			extra_lease_s;	/* leases are this much longer: downtime.c */
-	bool		has_downtime;	/* there is a row of one, announced or not over
-								 * for the node yet */
+	bool		has_downtime;	/* there is a row of one, announced or not
+								 * over for the node yet */
 	bool		has_use;		/* it has said hello once: there is a row */
 	bool		use_dirty;		/* node_use differs from the sums */
 	dlist_node	dirty;			/* in memory's list of dirty nodes */

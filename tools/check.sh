@@ -28,6 +28,7 @@
 #	restarts    tests/system/restarts.sh: engine, agent, link, database and machine go and come back
 #	drill       tests/system/drill.sh: the database is lost, its last backup restored
 #	demo        tests/system/demo.sh: make demo, twice, a backup, and make demo-down
+#	demo_down   tests/system/demo_down.sh: make demo-down stops no engine that a test run uses
 #	git         tests/system/git.sh: repositories of all kinds, a proxy, bytes
 #	dockerfile  tests/system/dockerfile.sh: Dockerfiles of all kinds, .dockerignore
 #	canary      tests/system/canary.sh: no secret in logs, dumps, processes, containers

@@ -107,6 +107,21 @@ remove_base()
 	done | remove_each image docker image rm
 }
 
+# An engine that was started by hand is stopped by the last that uses it: test
+# runs share the lock on .users while they do (tests/system/engine.sh).
+stop_engine()
+{
+	if [ "$(id -u)" -eq 0 ]; then
+		exec 6>/run/unidesk-check.users 7>/run/unidesk-check.lock
+		flock 7
+		if ! flock -n 6; then
+			say "keeping the Docker Engine: a test run uses it"
+			return
+		fi
+	fi
+	[ -n "$(docker ps -aq)" ] || "$ROOT/docker/engine.sh" stop
+}
+
 main()
 {
 	local built
@@ -138,9 +153,7 @@ main()
 	fi
 	rm -rf "$STATE"
 	rmdir "$ROOT/.unidesk" 2>/dev/null || true
-	if [ -z "$(docker ps -aq)" ]; then
-		"$ROOT/docker/engine.sh" stop
-	fi
+	stop_engine
 	say "removed everything that make demo made for $UNIDESK_PROJECT"
 }
 
