@@ -124,9 +124,9 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- A hash of every row there is, but of what time alone changes.  First what was
--- done before is brought to its end: the scheduler still writes sums and
--- holders of GPUs, places and wakes, and the keeper merges logs.
+-- A hash of every row there is, but of what time alone changes.  First the
+-- scheduler comes to the end of what was done before: it still places, and
+-- writes sums, events and holders of GPUs.
 CREATE FUNCTION test.state() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	name regclass;
@@ -136,7 +136,6 @@ BEGIN
 	IF NOT unidesk._wait_passes(3, 10000) THEN
 		RAISE EXCEPTION 'the scheduler does not come to an end';
 	END IF;
-	PERFORM unidesk._tidy();
 	FOR name IN SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'unidesk_data'::regnamespace AND c.relkind IN ('r', 'p')
 		AND NOT c.relispartition AND c.relname <> 'node_live' ORDER BY c.relname
 	LOOP
