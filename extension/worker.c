@@ -69,6 +69,7 @@ turn(void)
 	{
 		unidesk_in_transaction("watch", unidesk_watch_contact);
 		unidesk_in_transaction("downtimes", unidesk_watch_downtimes);
+		unidesk_in_transaction("updates", unidesk_watch_updates);
 	}
 	if (unidesk_is_due(&last_flush, unidesk_beat_flush))
 		unidesk_in_transaction("flush beats", unidesk_flush_beats);
