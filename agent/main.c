@@ -339,7 +339,11 @@ main_replaced(const char *order, int result, const UdError *why)
 		ud_err("the agent was not replaced: %s", why->message);
 	if (order == NULL)
 		return result == 0 ? 0 : AGENT_EXIT_FAILED;
-	/* What is kept is done, whatever it is: this container is not to run again. */
+
+	/*
+	 * What is kept is done, whatever it is: this container is not to run
+	 * again.
+	 */
 	if (update_finish(main_data_path(), order, result == 0, result == 0 ? "" : why->message, &err) == 0)
 		return 0;
 	ud_err("what became of the update could not be kept: %s", err.message);

@@ -28,7 +28,8 @@ typedef struct UpdateRecord
 	int64_t		incarnation;
 	int32_t		order;
 	char		state[16];		/* begun, applied, failed, refused */
-	char		helper[80];		/* the container that replaces the agent, or "" */
+	char		helper[80];		/* the container that replaces the agent, or
+								 * "" */
 	char		message[512];	/* one line, or "" */
 } UpdateRecord;
 

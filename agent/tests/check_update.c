@@ -82,7 +82,11 @@ static const struct
 
 {
 	{"1 2 8:1 / / rw - ext4 /dev/sda1 rw\n3 2 8:1 /var/lib/docker/containers/" ID "/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n", "", ID},
-	/* The engine's directory is a file system of its own; the last line has no end. */
+
+	/*
+	 * The engine's directory is a file system of its own; the last line has
+	 * no end.
+	 */
 	{"3 2 8:1 /containers/" ID "/resolv.conf /etc/resolv.conf rw - ext4 /dev/sda1 rw", "0::/\n", ID},
 	{"3 2 8:1 /containers/x/containers/" ID "/hosts /etc/hosts rw - ext4 /dev/sda1 rw\n", "", ID},
 	/* A machine on which containers run is in none. */
@@ -117,7 +121,7 @@ END_TEST
 START_TEST(orders_as_text)
 {
 	static const char *const bad[] = {"", "-1", "00f3a1b2c3d4e5f6", "00f3a1b2c3d4e5f6-", "00f3a1b2c3d4e5f6-0", "00f3a1b2c3d4e5f6--1", "00f3a1b2c3d4e5f6-1x",
-		"00f3a1b2c3d4e5f6-1000000000", "00f3a1b2c3d4e5f6-99999999999999999999", "00F3a1b2c3d4e5f6-1", "0f3a1b2c3d4e5f6-1", "000f3a1b2c3d4e5f6-1"};
+	"00f3a1b2c3d4e5f6-1000000000", "00f3a1b2c3d4e5f6-99999999999999999999", "00F3a1b2c3d4e5f6-1", "0f3a1b2c3d4e5f6-1", "000f3a1b2c3d4e5f6-1"};
 	char		text[UPDATE_ORDER_BYTES];
 	int64_t		incarnation = 0;
 	int32_t		order = 0;
