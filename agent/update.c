@@ -113,7 +113,6 @@ conclude(Agent *agent, UpdateRecord *record, const char *state, const char *why)
 	UdError		err;
 
 	snprintf(record->state, sizeof(record->state), "%s", state);
-	record->helper[0] = '\0';
 	update_line(record->message, sizeof(record->message), why);
 	ud_info("the ordered update is %s%s%s", state, why[0] != '\0' ? ": " : "", record->message);
 	if (record_store(&agent->data, record, &err) < 0)
@@ -244,7 +243,6 @@ make_helper(Agent *agent, struct json_object *container, const char *image, Upda
 static int
 start_helper(Agent *agent, struct json_object *container, const char *image, UpdateRecord *record, UdError *err)
 {
-	UdError		ignored;
 	int			result = make_helper(agent, container, image, record, err);
 
 	if (result != 0)
@@ -256,8 +254,6 @@ start_helper(Agent *agent, struct json_object *container, const char *image, Upd
 		publish(agent, record);
 		result = docker_start(agent->docker, record->helper, err);
 	}
-	if (result != 0 && docker_remove_only(agent->docker, record->helper, &ignored) != 0)
-		ud_warning("%s", ignored.message);
 	return result;
 }
 
@@ -312,27 +308,36 @@ carry_out(Agent *agent, const char *ordered, UpdateRecord *record)
 	docker_image_release(&found);
 }
 
+/* Its work is done, for us or for the agent before us. */
 static void
-remove_helper(Agent *agent, const char *helper)
+remove_helper(Agent *agent)
 {
+	UpdateRecord record;
 	UdError		err;
 
-	if (docker_remove_only(agent->docker, helper, &err) != 0)
+	agent_lock(agent);
+	record = agent->update.record;
+	agent_unlock(agent);
+	if (docker_remove_only(agent->docker, record.helper, &err) != 0)
+	{
 		ud_warning("%s", err.message);
+		return;
+	}
+	record.helper[0] = '\0';
+	if (record_store(&agent->data, &record, &err) < 0)
+		ud_warning("%s", err.message);
+	publish(agent, &record);
 }
 
 /* It does not run, and has said nothing: somebody killed it. */
 static void
 start_again(Agent *agent, UpdateRecord *record, bool is_there, int *starts)
 {
-	char		helper[sizeof(record->helper)];
 	UdError		err;
 
 	if (is_there && (*starts)++ < HELPER_STARTS_MAX && docker_start(agent->docker, record->helper, &err) == 0)
 		return;
-	memcpy(helper, record->helper, sizeof(helper));
 	conclude(agent, record, "failed", "what replaced the agent was cut off: order it again");
-	remove_helper(agent, helper);
 }
 
 /* How far is the container that replaces us, or that has replaced the one before us? */
@@ -355,7 +360,6 @@ follow(Agent *agent, int *starts)
 	{
 		ud_info("the ordered update is %s%s%s", kept.state, kept.message[0] != '\0' ? ": " : "", kept.message);
 		publish(agent, &kept);
-		remove_helper(agent, record.helper);
 	}
 	else if (result == UD_ENOENT || (result == 0 && strcmp(helper.state, "running") != 0 && strcmp(helper.state, "restarting") != 0))
 		start_again(agent, &record, result == 0, starts);
@@ -375,10 +379,15 @@ update_main(void *arg)
 		char		image[UPDATE_IMAGE_BYTES];
 		UpdateRecord record = {0};
 
-		if (is_begun(&update->record))
+		if (update->record.helper[0] != '\0')
 		{
+			bool		begun = is_begun(&update->record);
+
 			agent_unlock(agent);
-			follow(agent, &starts);
+			if (begun)
+				follow(agent, &starts);
+			else
+				remove_helper(agent);
 			agent_pause(agent, LOOK_MS);
 			agent_lock(agent);
 			continue;
@@ -409,10 +418,12 @@ update_finish(const char *data_path, const char *order, bool applied, const char
 		.path = data_path,
 		.root_fd = root,
 	};
-	UpdateRecord record = {0};
+	UpdateRecord record;
 
 	if (root < 0)
 		return ud_error(err, UD_EIO, 0, "could not open \"%s\"", data_path);
+	/* Whoever reads it removes the container that it names. */
+	record_read(&data, &record);
 	if (!update_read_order(order, &record.incarnation, &record.order))
 		return ud_error(err, UD_EINVAL, 0, "\"%.100s\" is no order's number", order);
 	snprintf(record.state, sizeof(record.state), "%s", applied ? "applied" : "failed");
