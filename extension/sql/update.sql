@@ -1,8 +1,5 @@
 -- Agents replaced by order: unidesk.update_agent and what nodes answer.
 \set VERBOSITY terse
-SELECT unidesk._now() AS now \gset
-SELECT test.scheduling('', 3::smallint);
-SELECT test.forget_unended();
 -- So many seconds later; what nodes are told by the worker it tells in its turn.
 CREATE FUNCTION test.after(seconds int) RETURNS void LANGUAGE sql AS $$ SELECT unidesk._tick(unidesk._now() + make_interval(secs => seconds)) $$;
 -- A hello or inventory with that answer to an order; what comes back of an order.
@@ -27,7 +24,11 @@ $$;
 CREATE FUNCTION test.update_events(node_name text) RETURNS SETOF text LANGUAGE sql AS $$
 	SELECT concat_ws(' | ', what, actor, data) FROM unidesk.node_events WHERE node = node_name AND what LIKE 'update%' ORDER BY at, what DESC, data
 $$;
+-- They take nothing of what other tests have left.
+BEGIN;
 SELECT test.hello('u-one', machine => 'u-one'), test.hello('u-two', machine => 'u-two');
+SELECT test.scheduling('^u-', 3::smallint);
+COMMIT;
 -- An agent of before cannot.
 SELECT test.bad('SELECT unidesk.update_agent(''u-one'', ''unidesk/agent:2'')');
 SELECT test.answer('u-one', 1), test.answer('u-two', 1);
