@@ -4,7 +4,8 @@
  *
  * Threads: the link loop (link.c, session.c) talks to the server; each attempt
  * has one worker (attempt_*.c) that talks to the engine; one more pings the
- * engine, and one keeps the disk usable (keeper.c).  What the worker and the loop both touch is guarded by Agent.lock;
+ * engine, one keeps the disk usable (keeper.c), and one replaces the agent when
+ * that is ordered (update.c).  What the worker and the loop both touch is guarded by Agent.lock;
  * nobody holds it while waiting for engine, network or child.
  */
 #ifndef AGENT_AGENT_H
@@ -23,6 +24,7 @@
 #include "agent/identity.h"
 #include "agent/logfile.h"
 #include "agent/outcome.h"
+#include "agent/update.h"
 
 #define AGENT_ATTEMPTS_MAX 1024
 #define AGENT_PREPARE_STAGES 3	/* fetch, build, stage_in */
@@ -144,7 +146,8 @@ struct Agent
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* broadcast when an attempt's fields change */
 	DockerInfo	info;
-	uint64_t	info_changes;	/* how often it has changed */
+	uint64_t	info_changes;	/* how often it, or the update, has changed */
+	Update		update;
 	Attempt    *attempts;
 	int			attempt_count;
 	int			worker_count;	/* running threads */

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/update.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/environment.h"
@@ -35,7 +36,7 @@ static const char *const config_names[] = {
 	"UNIDESK_URL", "UNIDESK_TOKEN_FILE", "UNIDESK_TOKEN", "UNIDESK_DATA", "UNIDESK_DATA_HOST", "UNIDESK_VOLUME",
 	"UNIDESK_DOCKER_SOCKET", "UNIDESK_TASK_NETWORK", "UNIDESK_CA_FILE", "UNIDESK_INIT", "UNIDESK_GIT",
 	"UNIDESK_GIT_UID", "UNIDESK_ALLOWED_GIT_HOSTS", "UNIDESK_MAX_FETCH_BYTES", "UNIDESK_IMAGE_BUDGET",
-	"UNIDESK_MIRROR_BUDGET", "UNIDESK_DEBUG", "UNIDESK_GPUS", "UNIDESK_LABELS", NULL
+	"UNIDESK_MIRROR_BUDGET", "UNIDESK_UPDATE_IMAGES", "UNIDESK_DEBUG", "UNIDESK_GPUS", "UNIDESK_LABELS", NULL
 };
 
 /* The variable's value, or NULL when it is not set or empty. */
@@ -322,6 +323,23 @@ config_git_hosts(AgentConfig *config, UdError *err)
 	return 0;
 }
 
+static int
+config_update_images(AgentConfig *config, UdError *err)
+{
+	const char *value = config_text("UNIDESK_UPDATE_IMAGES");
+	const char *bad;
+	size_t		len;
+
+	if (value == NULL)
+		return 0;
+	bad = update_bad_pattern(value, &len);
+	if (bad != NULL)
+		return ud_error(err, UD_EINVAL, 0, "UNIDESK_UPDATE_IMAGES has \"%.*s\": use names of images, in which * stands for any characters but /, separated by commas, for example unidesk/agent:*",
+						(int) (len < 100 ? len : 100), bad);
+	config->update_images = ud_strdup(value);
+	return 0;
+}
+
 /* One uuid[:memory_bytes[:model]]. */
 static int
 config_gpu(AgentConfig *config, char *item, UdError *err)
@@ -421,6 +439,7 @@ config_load(AgentConfig *config, UdError *err)
 		config_program("UNIDESK_INIT", "/usr/lib/unidesk/unidesk-init", &config->init_program, err) < 0 ||
 		config_program("UNIDESK_GIT", "/usr/lib/unidesk/unidesk-git", &config->git_program, err) < 0 ||
 		config_git_hosts(config, err) < 0 ||
+		config_update_images(config, err) < 0 ||
 		config_size("UNIDESK_IMAGE_BUDGET", &config->image_budget, err) < 0 ||
 		config_size("UNIDESK_MIRROR_BUDGET", &config->mirror_budget, err) < 0 ||
 		config_flag("UNIDESK_DEBUG", &config->debug, err) < 0 ||
@@ -451,7 +470,7 @@ config_release(AgentConfig *config)
 	char	   *owned[] = {
 		config->url_host, config->url_path, config->token, config->ca_file, config->data,
 		config->volume, config->data_host, config->docker_socket, config->task_network,
-		config->init_program, config->git_program, config->allowed_git_hosts,
+		config->init_program, config->git_program, config->allowed_git_hosts, config->update_images,
 	};
 
 	for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)

@@ -52,6 +52,7 @@ typedef struct AgentConfig
 	char	   *git_program;
 	uid_t		git_uid;
 	char	   *allowed_git_hosts;	/* list of common/hostlist.h */
+	char	   *update_images;	/* patterns, see update.h */
 	int64_t		fetch_bytes_max;
 	int64_t		image_budget;	/* bytes; -1: a share of the disk */
 	int64_t		mirror_budget;

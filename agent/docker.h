@@ -63,6 +63,12 @@ extern void docker_image_release(DockerImage *image);
  */
 extern int	docker_image_remove(Docker *docker, const char *name, UdError *err) UD_MUSTCHECK;
 
+/*
+ * Pull an image by its tag ("latest" where it names none) or its digest, without
+ * credentials.  Cancellable.
+ */
+extern int	docker_image_pull(Docker *docker, const char *image, int timeout_s, const atomic_bool *cancel, UdError *err) UD_MUSTCHECK;
+
 /* An image as it is listed, those that other images are built on included. */
 typedef struct DockerImageEntry
 {

@@ -234,11 +234,10 @@ join_networks(Docker *docker, struct json_object *container, const char *id, UdE
 	return 0;
 }
 
-int
-docker_clone_create(Docker *docker, struct json_object *container, struct json_object *old_image,
-					const char *image, const char *name, char container_id[80], UdError *err)
+/* Create a container under a name from what is to be posted. */
+static int
+create(Docker *docker, struct json_object *body, const char *name, char container_id[80], UdError *err)
 {
-	ud_auto_json struct json_object *body = docker_clone_body(container, old_image, image);
 	ud_auto_json struct json_object *reply = NULL;
 	ud_auto_buf UdBuf path = {0};
 	docker_auto_call DockerCall call = {
@@ -257,7 +256,72 @@ docker_clone_create(Docker *docker, struct json_object *container, struct json_o
 	reply = docker_reply_object(&call, err);
 	if (reply == NULL || docker_copy_text(reply, "Id", container_id, 80, err) != 0)
 		return UD_EPROTO;
-	return join_networks(docker, container, container_id, err);
+	return 0;
+}
+
+int
+docker_clone_create(Docker *docker, struct json_object *container, struct json_object *old_image,
+					const char *image, const char *name, char container_id[80], UdError *err)
+{
+	ud_auto_json struct json_object *body = docker_clone_body(container, old_image, image);
+	int			result = create(docker, body, name, container_id, err);
+
+	return result != 0 ? result : join_networks(docker, container, container_id, err);
+}
+
+/* Labels of ours: what finds the container finds its helper. */
+static struct json_object *
+own_labels(struct json_object *container)
+{
+	struct json_object *labels = json_object_new_object();
+	struct json_object *all = member(member(container, "Config"), "Labels");
+
+	if (json_object_is_type(all, json_type_object))
+	{
+		json_object_object_foreach(all, key, value)
+			if (strncmp(key, "unidesk.", 8) == 0)
+			json_object_object_add(labels, key, json_object_get(value));
+	}
+	return labels;
+}
+
+static struct json_object *
+helper_host_config(struct json_object *container)
+{
+	static const char *const kept[] = {"SecurityOpt", "GroupAdd", "UsernsMode", "CapAdd", "CapDrop", "Privileged"};
+	const char *const volumes[] = {json_object_get_string(member(container, "Id")), NULL};
+	struct json_object *host = json_object_new_object();
+	struct json_object *policy = json_object_new_object();
+	struct json_object *as_is = member(container, "HostConfig");
+
+	json_set_text(policy, "Name", "on-failure");
+	json_set_int(policy, "MaximumRetryCount", 3);
+	json_object_object_add(host, "RestartPolicy", policy);
+	json_object_object_add(host, "VolumesFrom", docker_array_of(volumes));
+	json_set_text(host, "NetworkMode", "none");
+	json_set_bool(host, "ReadonlyRootfs", true);
+	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (member(as_is, kept[i]) != NULL)
+			json_object_object_add(host, kept[i], copy_of(member(as_is, kept[i])));
+	return host;
+}
+
+int
+docker_clone_helper(Docker *docker, struct json_object *container, const char *const *command, const char *const *environment,
+					const char *name, char container_id[80], UdError *err)
+{
+	ud_auto_json struct json_object *body = json_object_new_object();
+	struct json_object *config = member(container, "Config");
+
+	json_object_object_add(body, "Image", copy_of(member(container, "Image")));
+	json_object_object_add(body, "Entrypoint", docker_array_of(command));
+	json_object_object_add(body, "Cmd", json_object_new_array());
+	json_object_object_add(body, "Env", docker_array_of(environment));
+	if (member(config, "User") != NULL)
+		json_object_object_add(body, "User", copy_of(member(config, "User")));
+	json_object_object_add(body, "Labels", own_labels(container));
+	json_object_object_add(body, "HostConfig", helper_host_config(container));
+	return create(docker, body, name, container_id, err);
 }
 
 int

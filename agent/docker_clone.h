@@ -29,6 +29,14 @@ extern struct json_object *docker_clone_body(struct json_object *container, stru
 extern int	docker_clone_create(Docker *docker, struct json_object *container, struct json_object *old_image,
 								const char *image, const char *name, char container_id[80], UdError *err) UD_MUSTCHECK;
 
+/*
+ * A container that works on container: from the same image, with its volumes
+ * and rights, without a network.  Labels that begin with "unidesk." are its
+ * too.  It is started again when it fails, three times at most.
+ */
+extern int	docker_clone_helper(Docker *docker, struct json_object *container, const char *const *command, const char *const *environment,
+								const char *name, char container_id[80], UdError *err) UD_MUSTCHECK;
+
 /* Give it the restart policy that container has. */
 extern int	docker_set_restart_policy(Docker *docker, const char *name, struct json_object *container, UdError *err) UD_MUSTCHECK;
 

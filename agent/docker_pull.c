@@ -1,6 +1,6 @@
 /*
  * docker_pull.c
- *	  Why an image to build upon could not be pulled.
+ *	  Pulling an image, and why one to build upon could not be pulled.
  *
  * The engine has no codes for that, only what the registry or the network
  * said, wrapped in words of its own that differ between versions.  What is not
@@ -11,7 +11,11 @@
 
 #include <string.h>
 
+#include "agent/json.h"
+#include "common/cleanup.h"
 #include "common/reasons.h"
+
+#define LINE_BYTES_MAX 65536
 
 /* First match wins: a refusal may come with any of the network's words. */
 static const struct
@@ -64,4 +68,75 @@ docker_pull_reason(const char *error)
 		if (strcasestr(error, known[i].text) != NULL)
 			return known[i].reason;
 	return UD_REASON_NONE;
+}
+
+/* The answer to a pull, read line by line. */
+typedef struct PullReader
+{
+	UdBuf		line;
+	char		error[400];		/* "" as long as there is none */
+} PullReader;
+
+static void
+read_pull_line(PullReader *reader)
+{
+	UdError		ignored;
+	ud_auto_json struct json_object *object = json_parse_object(reader->line.data, reader->line.len, &ignored);
+	const char *text = NULL;
+
+	if (object == NULL || json_get_text(object, "error", LINE_BYTES_MAX, &text, &ignored) <= 0)
+		return;
+	if (text[0] == '\0')
+		text = "the engine gave no reason";
+	text_make_valid(reader->error, sizeof(reader->error), text, strlen(text));
+}
+
+static void
+on_pull_data(void *arg, const char *bytes, size_t len)
+{
+	PullReader *reader = arg;
+
+	for (size_t i = 0; i < len; i++)
+	{
+		if (bytes[i] != '\n')
+		{
+			if (reader->line.len < LINE_BYTES_MAX)
+				ud_buf_append(&reader->line, bytes + i, 1);
+			continue;
+		}
+		read_pull_line(reader);
+		ud_buf_reset(&reader->line);
+	}
+}
+
+int
+docker_image_pull(Docker *docker, const char *image, int timeout_s, const atomic_bool *cancel, UdError *err)
+{
+	const char *digest = strchr(image, '@');
+	ud_auto_free char *name = strndup(image, strcspn(image, "@"));
+	char	   *slash = strrchr(name, '/');
+	char	   *tag = strchr(slash != NULL ? slash : name, ':');
+	PullReader	reader = {0};
+	ud_auto_buf UdBuf path = {0};
+	docker_auto_call DockerCall call = {
+		.method = "POST",
+		.timeout_s = timeout_s,
+		.cancel = cancel,
+		.on_data = on_pull_data,
+		.arg = &reader,
+	};
+	int			result;
+
+	if (tag != NULL)
+		*tag++ = '\0';
+	ud_buf_printf(&path, "/images/create?fromImage=");
+	docker_escape_query(&path, name);
+	ud_buf_printf(&path, "&tag=");
+	docker_escape_query(&path, digest != NULL ? digest + 1 : tag != NULL ? tag : "latest");
+	call.path = ud_buf_text(&path);
+	result = docker_call_expect(docker, &call, "pull the image", err);
+	ud_buf_release(&reader.line);
+	if (result == 0 && reader.error[0] != '\0')
+		return ud_error(err, UD_EIO, 0, "could not pull the image: %s", reader.error);
+	return result;
 }

@@ -217,6 +217,7 @@ main_prepare(Agent *agent, UdError *err)
 	}
 	if (identity_open(&agent->data, &agent->identity, err) < 0)
 		return err->code;
+	update_open(agent);
 	if (main_open_engine(agent, err) < 0)
 		return err->code;
 	ud_info("engine %s, API %s, id %s", agent->info.version, agent->info.api_version, agent->info.engine_id);
@@ -293,6 +294,7 @@ main_run(const AgentConfig *config)
 		(!atomic_load(&agent->exiting) &&
 		 (main_start_thread(main_ping_engine, agent, &err) < 0 ||
 		  main_start_thread(keeper_main, agent, &err) < 0 ||
+		  main_start_thread(update_main, agent, &err) < 0 ||
 		  link_run(agent, &err) < 0)))
 	{
 		ud_err("%s", err.message);
@@ -303,12 +305,20 @@ main_run(const AgentConfig *config)
 	return 0;
 }
 
+/* Where the agent's data is, whose container's volumes this one has. */
+static const char *
+main_data_path(void)
+{
+	const char *path = getenv("UNIDESK_DATA");
+
+	return path != NULL && path[0] != '\0' ? path : "/data";
+}
+
 static int
 main_health(void)
 {
-	const char *path = getenv("UNIDESK_DATA");
 	int64_t		limit;
-	int64_t		age = data_alive_age_s(path != NULL && path[0] != '\0' ? path : "/data", &limit);
+	int64_t		age = data_alive_age_s(main_data_path(), &limit);
 
 	if (age >= 0 && age < (limit > ALIVE_AGE_MIN_S ? limit : ALIVE_AGE_MIN_S))
 		return 0;
@@ -319,19 +329,43 @@ main_health(void)
 	return AGENT_EXIT_FAILED;
 }
 
-/* unidesk-agent --replace CONTAINER IMAGE [SECONDS] */
+/* Said, and kept for the agent where that has ordered it. */
+static int
+main_replaced(const char *order, int result, const UdError *why)
+{
+	UdError		err = {0};
+
+	if (result != 0)
+		ud_err("the agent was not replaced: %s", why->message);
+	if (order == NULL)
+		return result == 0 ? 0 : AGENT_EXIT_FAILED;
+
+	/*
+	 * What is kept is done, whatever it is: this container is not to run
+	 * again.
+	 */
+	if (update_finish(main_data_path(), order, result == 0, result == 0 ? "" : why->message, &err) == 0)
+		return 0;
+	ud_err("what became of the update could not be kept: %s", err.message);
+	return AGENT_EXIT_FAILED;
+}
+
+/* unidesk-agent --replace CONTAINER IMAGE [SECONDS [ORDER]]; ORDER: see update.h. */
 static int
 main_replace(int argc, char **argv)
 {
 	const char *socket_path = getenv("UNIDESK_DOCKER_SOCKET");
 	char	   *end = NULL;
 	long		wait_s = argc > 4 ? strtol(argv[4], &end, 10) : REPLACE_WAIT_S;
+	const char *order = argc > 5 ? argv[5] : NULL;
+	int64_t		incarnation;
+	int32_t		number;
 	sigset_t	all;
 	Docker	   *docker;
 	UdError		err = {0};
 	int			result;
 
-	if (argc < 4 || argc > 5 || argv[2][0] == '\0' || argv[3][0] == '\0' ||
+	if (argc < 4 || argc > 6 || (order != NULL && !update_read_order(order, &incarnation, &number)) || argv[2][0] == '\0' || argv[3][0] == '\0' ||
 		(end != NULL && (*end != '\0' || wait_s < 1 || wait_s > 3600)))
 	{
 		fprintf(stderr, "usage: unidesk-agent --replace CONTAINER IMAGE [SECONDS]\nSECONDS (1 to 3600, %d unless given) is the time the new agent has to reach the server.\n", REPLACE_WAIT_S);
@@ -342,16 +376,10 @@ main_replace(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	docker = docker_open(socket_path != NULL && socket_path[0] != '\0' ? socket_path : "/var/run/docker.sock", &err);
 	if (docker == NULL)
-	{
-		ud_err("%s", err.message);
-		return AGENT_EXIT_FAILED;
-	}
+		return main_replaced(order, UD_EIO, &err);
 	result = replace_agent(docker, argv[2], argv[3], (int) wait_s, &err);
 	docker_close(docker);
-	if (result == 0)
-		return 0;
-	ud_err("the agent was not replaced: %s", err.message);
-	return AGENT_EXIT_FAILED;
+	return main_replaced(order, result, &err);
 }
 
 int

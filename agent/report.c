@@ -253,6 +253,7 @@ report_write_hello(const Agent *agent, int64_t last_rev, UdBuf *out)
 	json_set_int(object, "last_rev", last_rev);
 	report_add_attempts(agent, object);
 	report_add_checkpoints(agent, object);
+	update_report(agent, object);
 	json_write(object, out);
 }
 
@@ -264,6 +265,7 @@ report_write_inventory(const Agent *agent, UdBuf *out)
 	report_add_engine(agent, object);
 	report_add_attempts(agent, object);
 	report_add_checkpoints(agent, object);
+	update_report(agent, object);
 	json_write(object, out);
 }
 

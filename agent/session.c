@@ -340,7 +340,9 @@ session_on_message(Session *session, const UdHeader *header, const UdEnvelope *e
 			break;
 		case UD_MSG_CREDENTIAL:
 		case UD_MSG_GRANT:
+			break;
 		case UD_MSG_UPDATE:
+			update_take_order(session->agent, envelope->incarnation, envelope->value, body, envelope->body_bytes);
 			break;
 		default:
 			session_queue_error(session, envelope, "unknown_type", "unknown message type");

@@ -26,6 +26,7 @@
 #include "shared.h"
 #include "take_report.h"
 #include "transition.h"
+#include "update.h"
 
 #define BODY_BYTES_MAX (256 * 1024)
 #define DEPTH_MAX 32
@@ -121,7 +122,8 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 					" coalesce(b ->> 'data_id' ~ '^[0-9a-f]{32}$', true),"
 					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
 					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1),"
-					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100)"
+					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100),"
+					" " UNIDESK_UPDATE_ANSWER_IS_FINE("b")
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->machine.boot_id = unidesk_column_text(0, 1);
 	hello->machine.engine_id = unidesk_column_text(0, 2);
@@ -142,6 +144,10 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("data_id is not 32 hexadecimal digits")));
+	if (!DatumGetBool(unidesk_column(0, 13, NULL)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("update is no answer to an order")));
 	hello->machine.data_id = unidesk_column_text(0, 7);
 	hello->machine.seal = unidesk_column_int64(0, 9);
 	hello->machine.up_s = unidesk_column_int64(0, 10);
@@ -180,7 +186,7 @@ write_node(const UnideskMessage *message, const Hello *hello, int64 session, int
 	unidesk_arg_int64(&args, hello->machine.seal);
 	unidesk_execute(&node_plan,
 					"UPDATE unidesk_data.node SET session = $2, bridge_id = $3, boot_id = $4, engine_id = $5,"
-					" facts = $6 - '{attempts,checkpoints}'::text[], reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
+					" facts = $6 - '{attempts,checkpoints,update}'::text[], reconciled = true, data_id = $7::uuid, seal = nullif($8, 0), seal_before = CASE WHEN $8 <> 0 THEN $9 END,"
 					" seal_incarnation = (SELECT value FROM unidesk_data.incarnation), accepts_until = NULL, refused = NULL WHERE id = $1", &args);
 	unidesk_arg_int32(&grant, message->node_id);
 	unidesk_arg(&grant, JSONBOID, hello->body);
@@ -439,6 +445,7 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	unidesk_send_desired_full(result, message, arrival->session, rev, count);
 	reconcile_unknown(result, message, arrival->session, hello->body);
 	unidesk_take_checkpoints(result, message, arrival->session, hello->body);
+	unidesk_take_update(result, message, arrival->session, hello->body);
 	unidesk_note_node(message->node_id);
 }
 
@@ -647,5 +654,6 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	release_held(message->node_id, hello.body);
 	reconcile_unknown(result, message, message->session, hello.body);
 	unidesk_take_checkpoints(result, message, message->session, hello.body);
+	unidesk_take_update(result, message, message->session, hello.body);
 	unidesk_note_node(message->node_id);
 }

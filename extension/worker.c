@@ -79,7 +79,10 @@ turn(void)
 	}
 	/* The memory that says whether there are any is new now. */
 	if (watch)
+	{
 		unidesk_in_transaction("downtimes", unidesk_watch_downtimes);
+		unidesk_in_transaction("updates", unidesk_watch_updates);
+	}
 	if (unidesk_bridges_to_wake())
 		unidesk_in_transaction("wake bridges", unidesk_wake_bridges);
 	unidesk_shared_pass_done();

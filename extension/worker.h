@@ -41,6 +41,9 @@ extern bool unidesk_flush_beats(void);
 /* downtime.c: announced downtimes begin, are confirmed and end. */
 extern bool unidesk_watch_downtimes(void);
 
+/* Agents that are connected and were not told of an update hear of it. */
+extern bool unidesk_watch_updates(void);
+
 /* Deadlines of tasks that have come. */
 extern void unidesk_watch_deadlines(void);
 

@@ -312,6 +312,20 @@ CREATE TABLE unidesk_data.downtime (
 );
 COMMENT ON TABLE unidesk_data.downtime IS 'Planned downtime of nodes. Leases there are extra_s longer, for the server until the row is gone: when the node has confirmed that it is over. Orders from order_no on carry the terms.';
 
+CREATE TABLE unidesk_data.agent_update (
+	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,
+	number		integer NOT NULL,
+	image		text NOT NULL,
+	ordered_at	timestamptz NOT NULL,
+	ordered_by	integer NOT NULL REFERENCES unidesk_data.account,
+	sent_in		bigint,
+	outcome		text CONSTRAINT agent_update_outcome CHECK (outcome IN ('applied', 'failed', 'refused', 'withdrawn')),
+	message		text,
+	ended_at	timestamptz
+);
+COMMENT ON TABLE unidesk_data.agent_update IS
+	'The last order to each node to replace its agent (unidesk.update_agent); number counts them. Pending while outcome is NULL; sent_in: the session in which the agent was told.';
+
 CREATE TABLE unidesk_data.node_event (
 	at			timestamptz NOT NULL,
 	node_id		integer NOT NULL,

@@ -22,14 +22,18 @@ CREATE VIEW unidesk.nodes WITH (security_invoker) AS
 		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
 		n.facts ->> 'os' AS os, n.facts, n.created_at,
 		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline, n.refused,
-		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed
+		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed,
+		o.image AS update_image, o.ordered_at AS update_since, b.role_name AS update_by,
+		CASE WHEN o.node_id IS NOT NULL THEN coalesce(o.outcome, 'pending') END AS update_outcome, o.message AS update_message
 	FROM unidesk_data.node n
 	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
 	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
 	LEFT JOIN unidesk_data.account a ON a.id = n.scheduling_by
-	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL;
+	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL
+	LEFT JOIN unidesk_data.agent_update o ON o.node_id = n.id
+	LEFT JOIN unidesk_data.account b ON b.id = o.ordered_by;
 COMMENT ON VIEW unidesk.nodes IS
-	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it. update: the last order to replace its agent (pending, applied, failed, refused, withdrawn), and why.';
 
 CREATE FUNCTION unidesk_data._stages(stage_ms integer[]) RETURNS jsonb
 	LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -11,7 +11,7 @@ GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account,
 	unidesk_data.spec, unidesk_data.task_event, unidesk_data.attempt, unidesk_data.log_chunk,
 	unidesk_data.log_block, unidesk_data.log_piece, unidesk_data.retention,
 	unidesk_data.node_live, unidesk_data.node_use, unidesk_data.node_event, unidesk_data.held, unidesk_data.incarnation,
-	unidesk_data.backup, unidesk_data.downtime TO unidesk_user;
+	unidesk_data.backup, unidesk_data.downtime, unidesk_data.agent_update TO unidesk_user;
 -- Not the hash of the token.
 GRANT SELECT (id, name, created_by, created_at, status, status_since, scheduling, labels, session, bridge_id, facts,
 	scheduling_since, scheduling_by, scheduling_reason, drain_deadline, refused)

@@ -420,6 +420,20 @@ CREATE TABLE unidesk_data.downtime (
 );
 COMMENT ON TABLE unidesk_data.downtime IS 'Planned downtime of nodes. Leases there are extra_s longer, for the server until the row is gone: when the node has confirmed that it is over. Orders from order_no on carry the terms.';
 
+CREATE TABLE unidesk_data.agent_update (
+	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,
+	number		integer NOT NULL,
+	image		text NOT NULL,
+	ordered_at	timestamptz NOT NULL,
+	ordered_by	integer NOT NULL REFERENCES unidesk_data.account,
+	sent_in		bigint,
+	outcome		text CONSTRAINT agent_update_outcome CHECK (outcome IN ('applied', 'failed', 'refused', 'withdrawn')),
+	message		text,
+	ended_at	timestamptz
+);
+COMMENT ON TABLE unidesk_data.agent_update IS
+	'The last order to each node to replace its agent (unidesk.update_agent); number counts them. Pending while outcome is NULL; sent_in: the session in which the agent was told.';
+
 CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 	SELECT n.id, n.name, unidesk._node_status_name(n.status) AS status, n.status_since,
 		unidesk._scheduling_name(n.scheduling) AS scheduling,
@@ -431,14 +445,18 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 		n.facts ->> 'agent_version' AS agent_version, n.facts ->> 'engine_version' AS engine_version,
 		n.facts ->> 'os' AS os, n.facts, n.created_at,
 		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline, n.refused,
-		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed
+		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed,
+		o.image AS update_image, o.ordered_at AS update_since, b.role_name AS update_by,
+		CASE WHEN o.node_id IS NOT NULL THEN coalesce(o.outcome, 'pending') END AS update_outcome, o.message AS update_message
 	FROM unidesk_data.node n
 	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
 	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
 	LEFT JOIN unidesk_data.account a ON a.id = n.scheduling_by
-	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL;
+	LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL
+	LEFT JOIN unidesk_data.agent_update o ON o.node_id = n.id
+	LEFT JOIN unidesk_data.account b ON b.id = o.ordered_by;
 COMMENT ON VIEW unidesk.nodes IS
-	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it.';
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it. update: the last order to replace its agent (pending, applied, failed, refused, withdrawn), and why.';
 -- Retries say when they come.
 
 COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report. data: the node of a placement; of an attempt after which the task is queued again, JSON with the time before which it is not placed (not_before) and the failures so far.';

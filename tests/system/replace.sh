@@ -3,7 +3,7 @@
 # replace.sh
 #	  An agent in a container is replaced by one of another image while a task
 #	  runs: by good ones and by bad ones, which are undone, and by a replacement
-#	  that is killed half-way.
+#	  that is killed half-way; by hand, and by an order through SQL.
 #
 # The images are made of this build's programs and the libraries they need.
 # Needs root.  Logs: build/replace.
@@ -70,7 +70,7 @@ start_agent_container()
 	docker run -d --name "$agent_name" --restart always --network host --label "unidesk.test=$agent_name" \
 		-e UNIDESK_URL="ws://$listen_on:$port/agent" -e UNIDESK_TOKEN_FILE=/token -v "$work/token:/token:ro" \
 		-e UNIDESK_VOLUME="$agent_name" -v "$agent_name:/data" -e UNIDESK_GIT_UID="$git_uid" -e UNIDESK_ALLOWED_GIT_HOSTS="${url#http://}" \
-		-e UNIDESK_LABELS=site=path -v /var/run/docker.sock:/var/run/docker.sock "$images:first" >/dev/null
+		-e UNIDESK_LABELS=site=path -e UNIDESK_UPDATE_IMAGES="$images:*,localhost:1/unidesk/*" -v /var/run/docker.sock:/var/run/docker.sock "$images:first" >/dev/null
 }
 
 # replace IMAGE [SECONDS]: as docs/operations.md says.
@@ -87,6 +87,10 @@ is_online() { within 20 is t "SELECT status = 'online' AND connected FROM unides
 goes_on_with() { same "$1 true" "$(about '{{.Id}} {{.State.Running}}')" && same '' "$(docker ps -aq --filter "name=^$agent_name-next\$")" && is_online; }
 runs_image() { same "$(docker image inspect -f '{{.Id}}' "$images:$1") true always" "$(about '{{.Image}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}')"; }
 has_variable() { about '{{json .Config.Env}}' | grep -q "\"$1\""; }
+# ordered IMAGE: through SQL, and carried out or not: outcome_is says what became of it.
+ordered() { is pending "SELECT unidesk.update_agent('here', '$1')"; }
+outcome_is() { is "$1" "SELECT concat_ws(': ', update_outcome, left(update_message, ${2:-200})) FROM unidesk.nodes WHERE name = 'here'"; }
+no_helper() { same '' "$(docker ps -aq --filter "name=^$agent_name-update\$")"; }
 logged_line() { logged "$task" "$1"; }
 
 # Each task's image is this run's own.
@@ -94,9 +98,13 @@ platform_set_up || exit 1
 pack_image
 image first 'ENV PATH=/usr/bin' 'CMD ["unidesk-agent"]' 'ENV UNIDESK_TEST_IMAGE=first' && image second 'ENV PATH=/usr/bin' 'CMD ["unidesk-agent"]' 'ENV UNIDESK_TEST_IMAGE=second' &&
 	image third 'ENV PATH=/usr/bin' 'CMD ["unidesk-agent"]' && image deaf 'ENV PATH=/usr/bin' 'CMD ["unidesk-agent"]' 'ENTRYPOINT ["/usr/lib/unidesk/unidesk-none"]' || exit 1
+# One of another version.
+sed -i 's/0\.2\.0/0.2.9/g' "$work/image/usr/bin/unidesk-agent" && tar -C "$work/image" -cf "$work/image.tar" . &&
+	image newer 'ENV PATH=/usr/bin' 'CMD ["unidesk-agent"]' || exit 1
 # One that ends, and one that never connects.
 printf 'FROM unidesk-base/debian:trixie\nCMD ["sh", "-c", "echo has no libraries; exit 3"]\n' | DOCKER_BUILDKIT=0 docker build -q -t "$images:ends" - >/dev/null 2>&1
 printf 'FROM unidesk-base/debian:trixie\nCMD ["sleep", "600"]\n' | DOCKER_BUILDKIT=0 docker build -q -t "$images:silent" - >/dev/null 2>&1
+printf 'FROM unidesk-base/debian:trixie\nCMD ["sh", "-c", "echo gives up; sleep 5; exit 3"]\n' | DOCKER_BUILDKIT=0 docker build -q -t "$images:slow" - >/dev/null 2>&1
 start_bridge
 start_agent_container
 check 'the agent in a container comes online' is_online
@@ -141,7 +149,34 @@ check 'one that was cut off at its end is finished' runs_image second
 check 'the task has noticed nothing' ends_in "$task" succeeded 60
 check 'not one line is missing or twice' counts_to "$task" 150
 check 'the invariants hold' is '' 'SELECT string_agg(code, $$ $$) FROM unidesk.check_invariants()'
-check 'no command line that is wrong' eval '! build/release/agent/unidesk-agent --replace x 2>/dev/null && ! build/release/agent/unidesk-agent --replace x y 0 2>/dev/null'
+# By order, while another task runs.
+task=$(submit 'i=0; while [ $i -lt 150 ]; do i=$((i + 1)); echo $i; sleep 0.2; done')
+check 'a task runs' within 30 logged_line 1
+check 'an update is ordered through SQL' ordered "$images:newer"
+check 'it is applied' within 40 outcome_is applied
+check 'by the image, under the old name' runs_image newer
+check 'its version is seen' is 0.2.9 "SELECT agent_version FROM unidesk.nodes WHERE name = 'here'"
+check 'one event says so' is '1 unidesk-agent: version 0.2.9' "SELECT count(*) || ' ' || max(regexp_replace(data, '^.*:newer', 'unidesk-agent')) FROM unidesk.node_events WHERE node = 'here' AND what = 'updated'"
+check 'what replaced it is gone' within 10 no_helper
+newer=$(about '{{.Id}}')
+check 'the same image again is no work' eval 'ordered "$images:newer" && within 20 outcome_is "applied: it ran that image already"'
+check 'a broken image is ordered' ordered "$images:ends"
+check 'it is rolled back, with the reason' within 40 outcome_is 'failed: the new agent ended: has no libraries'
+check 'and the agent goes on as it was' goes_on_with "$newer"
+check 'nothing is left of that either' within 10 no_helper
+check 'an image that the owner does not allow is refused' eval 'ordered nowhere/none && within 20 outcome_is "refused: UNIDESK_UPDATE_IMAGES of this node does not allow \"nowhere/none:latest\""'
+check 'one that cannot be pulled says why' eval 'ordered localhost:1/unidesk/agent:9 && within 60 outcome_is "failed: could not pull the image" 24'
+check 'the agent was not touched by these' goes_on_with "$newer"
+# The container that replaces it is killed: it is started again, and finishes.
+check 'one whose replacement is killed half-way' ordered "$images:slow"
+check 'is under way' within 20 eval 'docker ps -q --filter "name=^$agent_name-next\$" | grep -q .'
+check 'and dies' kill -9 "$(docker inspect -f '{{.State.Pid}}' "$agent_name-update")"
+check 'goes on by itself, and is rolled back' within 60 outcome_is 'failed: the new agent ended: gives up'
+check 'with the agent as it was' goes_on_with "$newer"
+check 'the task has not noticed' ends_in "$task" succeeded 60
+check 'no line is missing or twice' counts_to "$task" 150
+check 'nor is an invariant broken' is '' 'SELECT string_agg(code, $$ $$) FROM unidesk.check_invariants()'
+check 'no command line that is wrong' eval '! build/release/agent/unidesk-agent --replace x 2>/dev/null && ! build/release/agent/unidesk-agent --replace x y 0 2>/dev/null && ! build/release/agent/unidesk-agent --replace x y 9 1 2>/dev/null'
 
 # Networks, aliases and a host name of its own are kept; what stands for the
 # agent here says at once that it works.
