@@ -8,6 +8,7 @@ package Figures;
 
 use strict;
 use warnings;
+use utf8;
 use JSON::PP;
 use List::Util qw(max min);
 

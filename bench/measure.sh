@@ -28,6 +28,9 @@ compute() { awk "BEGIN { printf \"%.6g\", $1 }"; }
 
 psql() { "$PG_BIN/psql" -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
+# The arguments of the script itself: beside_server calls it with them again.
+arguments=("$@")
+
 # beside_server [OPTION...]: this script again, beside a server of its own that
 # waits for its disk (options: tools/private_pg.sh).  All servers compared with
 # each other have these settings.

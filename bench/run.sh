@@ -52,7 +52,7 @@ clean_up()
 	exit "$status"
 }
 
-note() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$(tr '\t\n|' '   ' <<<"${4:-}")" >>"$run/notes.tsv"; }
+note() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$(printf %s "$4" | tr '\t\n|' '   ')" >>"$run/notes.tsv"; }
 
 install_peers()
 {
@@ -67,11 +67,11 @@ install_peers()
 
 describe_machine()
 {
-	local text
-	# A model may have quotes in it.
-	text() { tr -d '"\\' <<<"$1"; }
+	local model
+	# It may have quotes in it.
+	model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr -d '"\\')
 	cat >"$run/machine.json" <<-END
-		{"cpus": $(nproc), "model": "$(text "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)")",
+		{"cpus": $(nproc), "model": "$model",
 		"memory": "$(awk '$1 == "MemTotal:" { printf "%.0f GB", $2 / 1e6 }' /proc/meminfo)", "kernel": "$(uname -r)",
 		"postgres": "$("${PG_CONFIG:-pg_config}" --version | sed 's/^PostgreSQL //')", "date": "$(date -u +%Y-%m-%d)",
 		"load": "$load", "mode": "$(if [ -n "$BENCH_QUICK" ]; then echo quick; else echo full; fi)", "rounds": $ROUNDS,
@@ -126,7 +126,10 @@ describe_machine
 for round in $(seq "$ROUNDS"); do
 	while IFS=$'\t' read -r step mode rounds bound command; do
 		case $step in '' | '#'*) continue ;; esac
-		[ -z "${ONLY:-}" ] || [[ " $ONLY " == *" $step "* ]] || continue
+		if [ -n "${ONLY:-}" ] && [[ " $ONLY " != *" $step "* ]]; then
+			[ "$round" -gt 1 ] || note "$step" 0 'not measured' 'left out by ONLY'
+			continue
+		fi
 		if [ -n "$BENCH_QUICK" ] && [ "$mode" != quick ]; then
 			[ "$round" -gt 1 ] || note "$step" 0 'not measured' 'only in make bench'
 			continue

@@ -11,7 +11,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/measure.sh
 . bench/measure.sh
-arguments=("$@")
 [ -n "${PG_ROOT:-}" ] || beside_server --set unidesk.disk_floor=64MB
 
 clients=8

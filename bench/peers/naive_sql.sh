@@ -10,7 +10,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=bench/measure.sh
 . bench/measure.sh
-arguments=("$@")
 [ -n "${PG_ROOT:-}" ] || beside_server "${without_unidesk[@]}"
 
 clients=8

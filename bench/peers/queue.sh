@@ -11,7 +11,6 @@ cd "$(dirname "$0")/../.."
 . bench/measure.sh
 # shellcheck source=bench/peers/throwaway.sh
 . bench/peers/throwaway.sh
-arguments=("$@")
 peer=$1
 root_needs node Node.js
 case $peer in

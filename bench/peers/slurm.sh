@@ -33,7 +33,14 @@ if [ "${1:-}" != inside ]; then
 fi
 
 dir=$(mktemp -d /tmp/slurm.XXXXXX)
-trap 'status=$?; [ "$status" -eq 0 ] || tail -n 3 "$dir"/*.log >&2; rm -rf "$dir"; exit "$status"' EXIT
+finish()
+{
+	local status=$?
+	[ "$status" -eq 0 ] || tail -n 3 "$dir"/*.log >&2
+	rm -rf "$dir"
+	exit "$status"
+}
+trap finish EXIT
 mkdir -p "$dir/state" /run/munge /var/log/munge /var/lib/munge
 [ -f /etc/munge/munge.key ] || mungekey
 chown munge: /run/munge /var/log/munge /var/lib/munge /etc/munge/munge.key
