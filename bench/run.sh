@@ -47,7 +47,9 @@ clean_up()
 	if [ -n "$step_pid" ]; then { kill "$step_pid" && wait "$step_pid"; } 2>/dev/null; fi
 	# The last process takes the mounts with it.
 	if [ -n "$BENCH_ROOT_HOLDER" ]; then { kill "$BENCH_ROOT_HOLDER" && wait "$BENCH_ROOT_HOLDER"; } 2>/dev/null; fi
-	rm -rf "$dir" || rm -rf --one-file-system "$dir"
+	rm -rf --one-file-system "$dir"
+	# Of measurements that were killed: only empty groups can be removed.
+	rmdir /sys/fs/cgroup/unidesk-bench.* /sys/fs/cgroup/cpuacct/unidesk-bench.* 2>/dev/null
 	engine_leave
 	exit "$status"
 }
