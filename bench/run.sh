@@ -95,7 +95,7 @@ measure()
 		return
 	fi
 	[ "$bound" -lt "$((limit - SECONDS))" ] || bound=$((limit - SECONDS))
-	BENCH_ROUND=$round timeout -k 15 "$bound" "$@" </dev/null >"$out.part" 2>"$out.err" 8>&- 9>&- &
+	BENCH_ROUND=$round setpriv --pdeathsig TERM timeout -k 15 "$bound" "$@" </dev/null >"$out.part" 2>"$out.err" 8>&- 9>&- &
 	step_pid=$!
 	wait "$step_pid" || status=$?
 	step_pid=
