@@ -30,6 +30,7 @@ help:
 	@echo 'make indent        bring C into layout;  make indent-check  only look'
 	@echo 'make demo          the platform on this machine and one real task;  make demo-down  remove it'
 	@echo 'make backup        a backup now, proven by a restore;  make restore FILE=...  put one in the place of the database'
+	@echo 'make bench         how fast it is beside its peers, 20 minutes; as root;  make bench-quick  3 minutes'
 	@echo 'make install       programs and extension below PREFIX ($(PREFIX)), DESTDIR honoured'
 	@echo 'make packages      install the Debian packages that building and testing needs'
 	@echo 'make clean         remove build/'
@@ -83,7 +84,7 @@ $(CHECK_SUITES): check-%:
 # What tools/check.sh calls: every folder's own unit tests, also after one fails.
 units: programs
 	@failed=0; for folder in $(PROGRAMS); do \
-	    $(MAKE) $(QUIET) -C $$folder check || failed=1; done; exit $$failed
+	    $(MAKE) $(QUIET) -C $$folder check || failed=1; done; bench/tests/run.sh || failed=1; exit $$failed
 
 # Inside a container there is no sanitizer's library: there init is the usual one.
 asan:
@@ -117,6 +118,12 @@ backup:
 restore:
 	@tools/restore.sh "$(FILE)"
 
+bench:
+	@bench/run.sh
+
+bench-quick:
+	@bench/run.sh quick
+
 install: all
 	install -D $(OUT)/bridge/unidesk-bridge $(DESTDIR)$(PREFIX)/bin/unidesk-bridge
 	install -D $(OUT)/agent/unidesk-agent $(DESTDIR)$(PREFIX)/bin/unidesk-agent
@@ -128,4 +135,4 @@ clean:
 	rm -rf build
 
 .PHONY: all programs $(PROGRAMS) extension help packages check check-quick check-system check-clean $(CHECK_SUITES) \
-        units asan lint indent indent-check demo demo-down backup restore install clean
+        units asan lint indent indent-check demo demo-down backup restore bench bench-quick install clean

@@ -9,6 +9,7 @@
 #	base    what bootstraps the base image where no registry answers
 #	build   what compiles everything on the host
 #	check   build, and what the tests call
+#	bench   what UniDesk is compared with; called in a throw-away root (bench/run.sh)
 #
 # An engine that is there, of any origin, is used: Debian's is installed only
 # where there is none.
@@ -96,7 +97,13 @@ group()
 			group build
 			need_package check iproute2 iptables libipc-run-perl openssl procps "$(first_offered postgresql-15 postgresql-17)"
 			;;
-		*) die "no such group: $1 (demo, base, build, check)" ;;
+		bench)
+			need_package munge python3-celery python3-redis redis-server redis-tools slurm-client slurmctld slurmd
+			need_command node nodejs
+			need_command npm npm
+			need_command ip iproute2
+			;;
+		*) die "no such group: $1 (demo, base, build, check, bench)" ;;
 	esac
 }
 
