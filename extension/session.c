@@ -20,6 +20,7 @@
 
 #include "common/reasons.h"
 #include "door.h"
+#include "engine.h"
 #include "identity.h"
 #include "message.h"
 #include "orders.h"
@@ -88,6 +89,7 @@ typedef struct Hello
 	bool		other_version;	/* it says so, and what else it says may mean
 								 * anything */
 	char	   *agent_version;
+	UnideskEngine engine;
 	Datum		body;			/* jsonb */
 } Hello;
 
@@ -120,7 +122,8 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 					" coalesce(b ->> 'data_id' ~ '^[0-9a-f]{32}$', true),"
 					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
 					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1),"
-					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100)"
+					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100),"
+					" CASE b ->> 'engine' WHEN 'ok' THEN 1 WHEN 'down' THEN 2 ELSE 0 END"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->machine.boot_id = unidesk_column_text(0, 1);
 	hello->machine.engine_id = unidesk_column_text(0, 2);
@@ -144,6 +147,7 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 	hello->machine.data_id = unidesk_column_text(0, 7);
 	hello->machine.seal = unidesk_column_int64(0, 9);
 	hello->machine.up_s = unidesk_column_int64(0, 10);
+	hello->engine = (UnideskEngine) unidesk_column_int32(0, 13);
 	unidesk_arg_int32(&inventory, message->node_id);
 	unidesk_arg(&inventory, JSONBOID, hello->body);
 	unidesk_execute(&inventory_plan, "WITH " INVENTORY " SELECT count(*) FROM inventory WHERE $1 <> 0", &inventory);
@@ -373,6 +377,9 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 					  UNIDESK_BY_AGENT, arrival->enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);
 	unidesk_beat_set(message->node_id, arrival->session, 0, unidesk_now(), &expired);
+	/* An earlier agent comes only with an engine, and does not say so. */
+	unidesk_take_engine(message->node_id, arrival->session,
+						hello->engine == UNIDESK_ENGINE_UNSAID ? UNIDESK_ENGINE_OK : hello->engine);
 	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
 	release_held(message->node_id, hello->body);
 
@@ -586,6 +593,7 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 						  "it was heard again", actor);
 	unidesk_beat_revive(message->node_id);
 	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
+	unidesk_take_engine(message->node_id, message->session, hello.engine);
 	/* It counts as a beat: leases of what is assigned next start from it. */
 	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
 	unidesk_out(result, &ack);
