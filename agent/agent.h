@@ -4,7 +4,7 @@
  *
  * Threads: the link loop (link.c, session.c) talks to the server; each attempt
  * has one worker (attempt_*.c) that talks to the engine; one more pings the
- * engine, and one keeps the disk usable (keeper.c).  What the worker and the loop both touch is guarded by Agent.lock;
+ * engine (engine.c), and one keeps the disk usable (keeper.c).  What the worker and the loop both touch is guarded by Agent.lock;
  * nobody holds it while waiting for engine, network or child.
  */
 #ifndef AGENT_AGENT_H
@@ -138,13 +138,14 @@ struct Agent
 	Identity	identity;		/* its seal is the loop's */
 	struct Cache *cache;		/* owned; see cache.h */
 	atomic_bool exiting;
-	atomic_bool engine_ok;
+	atomic_bool engine_ok;		/* the server knows this too: engine.h */
 	int64_t		started_boot_ns;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;		/* broadcast when an attempt's fields change */
 	DockerInfo	info;
 	uint64_t	info_changes;	/* how often it has changed */
+	bool		engine_suspect; /* ping it now */
 	Attempt    *attempts;
 	int			attempt_count;
 	int			worker_count;	/* running threads */

@@ -395,6 +395,28 @@ session_sweep(Session *session)
 	attempt_sweep(session->agent, session_bury, session);
 }
 
+/* The engine went down or came back: a beat says so at once. */
+static bool
+session_has_news_of_engine(const Session *session)
+{
+	return session->welcomed && session->engine_told != atomic_load(&session->agent->engine_ok);
+}
+
+/* Agent.lock is held. */
+static void
+session_beat(Session *session, int64_t now)
+{
+	Agent	   *agent = session->agent;
+	ud_auto_buf UdBuf body = {0};
+
+	session->engine_told = atomic_load(&agent->engine_ok);
+	session->beat_sequence++;
+	session->beat_sent_ns[session->beat_sequence % SESSION_BEATS] = now;
+	session->next_beat_ns = clock_add_s(now, agent->limits.beat_s);
+	report_write_beat(agent, &body);
+	session_queue(session, UD_MSG_BEAT, NULL, session->beat_sequence, session->last_rev, &body);
+}
+
 void
 session_tick(Session *session)
 {
@@ -403,16 +425,8 @@ session_tick(Session *session)
 
 	agent_lock(agent);
 	session_sweep(session);
-	if (session->welcomed && now >= session->next_beat_ns)
-	{
-		ud_auto_buf UdBuf body = {0};
-
-		session->beat_sequence++;
-		session->beat_sent_ns[session->beat_sequence % SESSION_BEATS] = now;
-		session->next_beat_ns = clock_add_s(now, agent->limits.beat_s);
-		report_write_beat(agent, &body);
-		session_queue(session, UD_MSG_BEAT, NULL, session->beat_sequence, session->last_rev, &body);
-	}
+	if ((session->welcomed && now >= session->next_beat_ns) || session_has_news_of_engine(session))
+		session_beat(session, now);
 	if (agent->info_changes != session->info_told)
 		session->inventory_due = true;
 	agent_unlock(agent);
@@ -522,6 +536,7 @@ session_append_hello(Session *session, UdBuf *out)
 
 	session->hello_sent_ns = clock_boot_ns();
 	session->info_told = session->agent->info_changes;
+	session->engine_told = atomic_load(&session->agent->engine_ok);
 	report_write_hello(session->agent, session->last_rev, &body);
 	session_append_message(out, &envelope, body.data, body.len);
 }
@@ -551,6 +566,9 @@ session_next_frame(Session *session, UdBuf *out, int64_t *again_us)
 	}
 	else
 	{
+		/* Before a report of what came of it. */
+		if (session_has_news_of_engine(session))
+			session_beat(session, clock_boot_ns());
 		count = session_take_control(session, out);
 		count = session_take_reports(session, out, start, count, again_us);
 		/* Logs travel alone: control never waits behind a large frame. */
