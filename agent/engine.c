@@ -3,7 +3,7 @@
  *	  Whether the Docker Engine answers, and what it is after an upgrade.
  *
  * The server places nothing here while it does not, so each change wakes the
- * link, which beats at once.
+ * link, which says so at once.
  */
 #include "agent/engine.h"
 

@@ -47,7 +47,7 @@ beat_exists(int32 node_id)
 }
 
 void
-unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired)
+unidesk_beat_set(int32 node_id, int64 session, int64 sequence, int64 rev, TimestampTz at, bool *expired)
 {
 	UnideskBeat *beat;
 
@@ -57,8 +57,12 @@ unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *
 	beat = &beats[node_id];
 	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
 	if (beat->session != session)
+	{
+		beat->sequence = 0;
 		beat->engine = UNIDESK_ENGINE_UNSAID;
+	}
 	beat->session = session;
+	beat->sequence = Max(beat->sequence, sequence);
 	beat->rev = rev;
 	if (at > beat->last_seen)
 		beat->last_seen = at;

@@ -37,14 +37,15 @@ write_engine(int32 node_id, int64 session, bool down, const char *since)
 }
 
 void
-unidesk_take_engine(int32 node_id, int64 session, UnideskEngine said)
+unidesk_take_engine(int32 node_id, int64 session, int64 sequence, UnideskEngine said)
 {
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 	UnideskBeat beat;
 	bool		is_down;
 
-	if (said == UNIDESK_ENGINE_UNSAID || (unidesk_beat_get(node_id, &beat) && beat.session == session && beat.engine == said))
+	if (said == UNIDESK_ENGINE_UNSAID ||
+		(unidesk_beat_get(node_id, &beat) && beat.session == session && (beat.engine == said || sequence < beat.sequence)))
 		return;
 	unidesk_arg_int32(&args, node_id);
 	unidesk_arg_int64(&args, session);
@@ -56,7 +57,11 @@ unidesk_take_engine(int32 node_id, int64 session, UnideskEngine said)
 	if (is_down == (said == UNIDESK_ENGINE_DOWN))
 		unidesk_beat_set_engine(node_id, session, said);
 	else
+	{
+		/* It may change its mind before the row is seen to be so. */
+		unidesk_beat_set_engine(node_id, session, UNIDESK_ENGINE_UNSAID);
 		write_engine(node_id, session, !is_down, unidesk_column_text(0, 2));
+	}
 }
 
 bool

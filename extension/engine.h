@@ -14,10 +14,12 @@
 #include "shared.h"
 
 /*
- * A session says how its engine is.  Nothing is read or written when it said
- * the same before; a change is a row, an event, and a hint for the worker.
+ * A session says how its engine is, in the message of that sequence, which was
+ * given to unidesk_beat_set() already: an older one than the newest is ignored.
+ * Nothing is read or written when it said the same before; a change is a row,
+ * an event, and a hint for the worker.
  */
-extern void unidesk_take_engine(int32 node_id, int64 session, UnideskEngine said);
+extern void unidesk_take_engine(int32 node_id, int64 session, int64 sequence, UnideskEngine said);
 
 /* Is the node's engine down, or was it at some time since then? */
 extern bool unidesk_engine_was_down(int32 node_id, TimestampTz since);

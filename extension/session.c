@@ -376,9 +376,9 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	unidesk_node_move(message->node_id, node->status, arrival->enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
 					  UNIDESK_BY_AGENT, arrival->enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, arrival->session, 0, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, arrival->session, 0, 0, unidesk_now(), &expired);
 	/* An earlier agent comes only with an engine, and does not say so. */
-	unidesk_take_engine(message->node_id, arrival->session,
+	unidesk_take_engine(message->node_id, arrival->session, 0,
 						hello->engine == UNIDESK_ENGINE_UNSAID ? UNIDESK_ENGINE_OK : hello->engine);
 	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
 	release_held(message->node_id, hello->body);
@@ -568,7 +568,7 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 	UnideskArgs args = {0};
 	UnideskOut	ack;
-	Hello		hello;
+	Hello		hello = {0};
 	bool		expired;
 
 	if (!guarded(result, message, parse_inventory, &hello))
@@ -592,8 +592,8 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 		unidesk_node_move(message->node_id, UNIDESK_NODE_OFFLINE, UNIDESK_NODE_ONLINE, UNIDESK_BY_AGENT,
 						  "it was heard again", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
-	unidesk_take_engine(message->node_id, message->session, hello.engine);
+	unidesk_beat_set(message->node_id, message->session, message->sequence, message->value, unidesk_now(), &expired);
+	unidesk_take_engine(message->node_id, message->session, message->sequence, hello.engine);
 	/* It counts as a beat: leases of what is assigned next start from it. */
 	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
 	unidesk_out(result, &ack);

@@ -123,11 +123,13 @@ typedef struct UnideskBeat
 								 * inventory */
 	bool		dirty;			/* not yet flushed to node_live */
 	int64		confirmed;		/* session whose seal has arrived (identity.h) */
+	int64		sequence;		/* the session's newest beat or inventory:
+								 * they come by two ways, in any order */
 	UnideskEngine engine;		/* what the session said last, when the row
 								 * says so too */
 } UnideskBeat;
 
-extern void unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired);
+extern void unidesk_beat_set(int32 node_id, int64 session, int64 sequence, int64 rev, TimestampTz at, bool *expired);
 extern bool unidesk_beat_get(int32 node_id, UnideskBeat *beat);
 extern void unidesk_beat_expire(int32 node_id);
 extern void unidesk_beat_revive(int32 node_id);

@@ -22,10 +22,10 @@ unidesk_take_beat(ReturnSetInfo *result, const UnideskMessage *message)
 	UnideskBeat beat;
 	bool		expired;
 
-	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, message->session, message->sequence, message->value, unidesk_now(), &expired);
 	if (!unidesk_beat_get(message->node_id, &beat) || beat.confirmed != message->session)
 		unidesk_confirm_seal(message->node_id, message->session);
-	unidesk_take_engine(message->node_id, message->session, engine);
+	unidesk_take_engine(message->node_id, message->session, message->sequence, engine);
 	if (expired)
 	{
 		/* Called offline while its socket lived: back only by an inventory. */

@@ -681,7 +681,7 @@ START_TEST(an_engine_that_went_down_is_told_at_once)
 		agent_unlock(&agent);
 		/* No tick in between: the link may be writable already. */
 		envelope = next(&body);
-		ck_assert_uint_eq(envelope.type, UD_MSG_BEAT);
+		ck_assert_uint_eq(envelope.type, UD_MSG_INVENTORY);
 		ck_assert_ptr_nonnull(memmem(body, envelope.body_bytes, i == 1 ? "\"engine\":\"ok\"" : "\"engine\":\"down\"", i == 1 ? 13 : 15));
 		while (next(&body).type != 0)
 			;

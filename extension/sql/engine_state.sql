@@ -39,6 +39,8 @@ SELECT state, attempt_state, reason, message FROM unidesk.tasks WHERE id = :t1;
 SELECT test.waits(:t2), test.waits(:t3);
 -- These would wait anyway.
 SELECT test.waits(:t4), test.waits(:t5);
+-- Nobody asks for that: nothing, or no sense.
+SELECT unidesk_data._engines_awaited(NULL, NULL, NULL, NULL, NULL), unidesk_data._engines_awaited(-1, -1, -1, E'\n=\n', -1), unidesk_data._engines_awaited(1, 1, 0, '', 2147483647);
 -- As people see it.
 SELECT unidesk.create_user('es_ann') IS NOT NULL AS made;
 SET ROLE es_ann;
@@ -47,7 +49,7 @@ RESET ROLE;
 -- A node whose engine is up makes it a matter of room, and takes the work.
 SELECT test.hello('es-b', cpus => 1, machine => 'm2');
 SELECT unidesk._tick(unidesk._now() + interval '1 s');
-SELECT id - :t1 AS n, state, node, reason, message FROM unidesk.tasks WHERE id IN (:t2, :t3) ORDER BY id;
+SELECT id - :t1 AS n, node, (test.waits(id)).* FROM unidesk.tasks WHERE id IN (:t2, :t3) ORDER BY id;
 -- Bodies that say nothing change nothing.
 SELECT test.beats('es-a', body) AS answer FROM unnest(ARRAY['', '{}', '{"engine":null}', '{"engine":7}', '{"engine":"up"}', '{"engine":{"engine":"ok"}}', '["engine","ok"]',
 	'{"cache":{"engine":"ok"}}', '{"engine":"ok"', '"ok"', '{"engine":["ok"]}', repeat('[', 100), E'{"engine":"ok", "x":"\x01"}', format('{"engine":"ok", "x":"%s"}', repeat('x', 40000))]) body;
@@ -59,6 +61,16 @@ SELECT id - :t1 AS n, state, node, reason, message FROM unidesk.tasks WHERE id I
 SELECT * FROM test.engine_events();
 SELECT kind, reply FROM test.send('es-a', 2, body => jsonb_build_object('engine', 'down', 'attempts', (SELECT jsonb_agg(jsonb_build_object('incarnation', a.incarnation, 'task', a.task, 'attempt', a.attempt))
 	FROM unidesk.attempts a WHERE a.node = 'es-a' AND a.ended_at IS NULL))::text);
+SELECT * FROM test.engines();
+-- A beat that an inventory has overtaken is old.
+CREATE FUNCTION test.numbered(node_name text, number bigint, type int, body text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(m.type::text, ' ') FROM test.node n, unidesk_bridge.receive((SELECT id FROM test.bridge), ARRAY[n.id], ARRAY[n.id], ARRAY[NULL::bytea], ARRAY[n.session],
+		ARRAY[numbered.type::int2], ARRAY[0::int2], ARRAY[0::int2], ARRAY[0::bigint], ARRAY[0::bigint], ARRAY[0], ARRAY[number], ARRAY[0::bigint], ARRAY[convert_to(numbered.body, 'UTF8')]) m
+	WHERE n.name = node_name
+$$;
+SELECT test.numbered('es-b', 7, 3, '{"engine":"down"}'), test.numbered('es-b', 6, 3, '{"engine":"ok"}');
+SELECT * FROM test.engines();
+SELECT test.numbered('es-b', 8, 3, '{"engine":"ok"}'), test.numbered('es-b', 7, 3, '{"engine":"down"}');
 SELECT * FROM test.engines();
 -- A session of before says nothing any more.
 SELECT session AS old FROM test.node WHERE name = 'es-a' \gset

@@ -139,10 +139,11 @@ START_TEST(all_reasons_in_order)
 	demand.excluded_node = 0;
 	demand.only_node = 7;
 	node.open = false;
+	node.engine_down = true;
 	node.cpus_milli_used = 3000;
 	node.memory_used = 3 * GIB;
 	node.gpu_used = 3;
-	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 4);
+	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 5);
 	ck_assert_mem_eq(reasons, amounts, sizeof(amounts));
 	ck_assert_int_eq(placement_check(&node, &demand), amounts[0]);
 }
