@@ -4,8 +4,8 @@
  *
  * Threads: the link loop (link.c, session.c) talks to the server; each attempt
  * has one worker (attempt_*.c) that talks to the engine; one more pings the
- * engine, one keeps the disk usable (keeper.c), and one replaces the agent when
- * that is ordered (update.c).  What the worker and the loop both touch is guarded by Agent.lock;
+ * engine (engine.c), one keeps the disk usable (keeper.c), and one replaces the
+ * agent when that is ordered (update.c).  What the worker and the loop both touch is guarded by Agent.lock;
  * nobody holds it while waiting for engine, network or child.
  */
 #ifndef AGENT_AGENT_H
@@ -140,7 +140,7 @@ struct Agent
 	Identity	identity;		/* its seal is the loop's */
 	struct Cache *cache;		/* owned; see cache.h */
 	atomic_bool exiting;
-	atomic_bool engine_ok;
+	atomic_bool engine_ok;		/* the server knows this too: engine.h */
 	int64_t		started_boot_ns;
 
 	pthread_mutex_t lock;
@@ -148,6 +148,7 @@ struct Agent
 	DockerInfo	info;
 	uint64_t	info_changes;	/* how often it, or the update, has changed */
 	Update		update;
+	bool		engine_suspect; /* ping it now */
 	Attempt    *attempts;
 	int			attempt_count;
 	int			worker_count;	/* running threads */

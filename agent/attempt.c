@@ -5,6 +5,7 @@
 #include "agent/attempt.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,16 @@ attempt_keep_deadline(const Attempt *attempt, UdControl *control)
 	control->written_realtime_ns = old.written_realtime_ns;
 }
 
+/* Of a name without SIG; 0 when there is none. */
+static int
+attempt_signal_number(const char *name)
+{
+	for (int number = 1; number < SIGRTMIN; number++)
+		if (sigabbrev_np(number) != NULL && strcmp(sigabbrev_np(number), name) == 0)
+			return number;
+	return 0;
+}
+
 void
 attempt_write_control(Attempt *attempt)
 {
@@ -226,6 +237,7 @@ attempt_write_control(Attempt *attempt)
 		.margin_s = attempt->agent->limits.lease_margin_s,
 		.base_boot_ns = attempt->agent->lease_base_ns,
 		.stop_announced = attempt->intent != STOP_NONE,
+		.warn_signal = attempt->warned ? attempt_signal_number(attempt->warn_signal) : 0,
 	};
 	UdControl	control;
 	UdError		err;

@@ -20,6 +20,7 @@
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "agent/cache.h"
+#include "agent/engine.h"
 #include "agent/image.h"
 #include "agent/keeper.h"
 #include "agent/keylock.h"
@@ -139,7 +140,7 @@ prepare_admit(Attempt *attempt, UdError *err)
 	const TaskSpec *spec = attempt->spec;
 	int			result = 0;
 
-	if (docker_ping(agent->docker, err) < 0)
+	if (engine_check(agent, err) < 0)
 		return prepare_reject(attempt, UD_REASON_NODE_ENGINE_ERROR, err);
 	if (keeper_admit(agent, err) < 0)
 		return prepare_reject(attempt, UD_REASON_NODE_DISK_FULL, err);
@@ -591,6 +592,8 @@ attempt_prepare(Attempt *attempt, UdError *err)
 	agent_unlock(agent);
 	if (result == 0)
 		return 0;
+	if (err->reason == UD_REASON_NODE_ENGINE_ERROR)
+		engine_suspect(agent);
 	prepare_undo(attempt);
 	return result;
 }

@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/engine.h"
 #include "agent/lease.h"
 
 #define SLICE_S 30
@@ -137,6 +138,8 @@ watch_warn(Watch *watch)
 	agent_lock(agent);
 	attempt->warned = true;
 	memcpy(signal, attempt->warn_signal, sizeof(signal));
+	/* Or unidesk-init would take it for somebody's wish to end it. */
+	attempt_write_control(attempt);
 	agent_unlock(agent);
 	attempt_save_state(attempt);
 	result = docker_kill(agent->docker, attempt->container, signal, &err);
@@ -274,6 +277,7 @@ watch_until_end(Watch *watch)
 		else if (result != UD_ETIMEDOUT && result != UD_ECANCELLED)
 		{
 			ud_warning("attempt %s: the engine does not say how it is: %s", attempt->name, err.message);
+			engine_suspect(agent);
 			agent_pause(agent, ENGINE_RETRY_MS);
 		}
 	}

@@ -72,6 +72,7 @@ lease_fill_control(UdControl *control, const LeaseTerms *terms)
 	control->magic = UD_CONTROL_MAGIC;
 	control->has_lease = terms->has_lease;
 	control->stop_announced = terms->stop_announced;
+	control->warn_signal = (uint16_t) terms->warn_signal;
 	memcpy(control->boot_id, clock_boot_id(), strlen(clock_boot_id()));
 	control->deadline_boot_ns = terms->has_lease ? lease_deadline_ns(terms) : 0;
 	/* A deadline before the machine started is over, not invalid. */

@@ -30,6 +30,7 @@ typedef struct LeaseTerms
 	double		margin_s;
 	int64_t		base_boot_ns;	/* when the last acknowledged beat was sent */
 	bool		stop_announced;
+	int			warn_signal;	/* the agent sends it, or has; 0: none */
 } LeaseTerms;
 
 /* t_send(last acknowledged beat) + lease - grace - margin, boot clock. */

@@ -19,6 +19,7 @@
 #include "agent/agent.h"
 #include "agent/attempt.h"
 #include "agent/cache.h"
+#include "agent/engine.h"
 #include "agent/keeper.h"
 #include "agent/lease.h"
 #include "agent/link.h"
@@ -28,10 +29,6 @@
 #include "common/reasons.h"
 
 #define ENGINE_RETRY_S 5
-#define ENGINE_PING_MS 10000
-#define ENGINE_PING_DOWN_MS 2000
-/* Between two pings it may have been replaced by another version. */
-#define ENGINE_INFO_NS (60 * NS_PER_S)
 #define EXIT_WAIT_NS (8 * NS_PER_S)
 /* Healthy for at least this long after an acknowledged beat. */
 #define ALIVE_AGE_MIN_S 60
@@ -58,60 +55,6 @@ main_signals(void *arg)
 	pthread_cond_broadcast(&main_agent.changed);
 	agent_unlock(&main_agent);
 	link_wake();
-	return NULL;
-}
-
-/* What the engine is; the session tells the server what is new of it. */
-static void
-main_look_at_engine(Agent *agent)
-{
-	UdError		err;
-	DockerInfo	info;
-
-	if (docker_info(agent->docker, &info, &err) < 0)
-	{
-		ud_warning("what the engine is, is not known: %s", err.message);
-		return;
-	}
-	agent_lock(agent);
-	if (memcmp(&agent->info, &info, sizeof(info)) != 0)
-	{
-		ud_info("the engine is %s now, id %s, live-restore %s", info.version, info.engine_id, info.live_restore ? "on" : "off");
-		memcpy(&agent->info, &info, sizeof(info));
-		agent->info_changes++;
-	}
-	agent_unlock(agent);
-}
-
-/* Know whether the engine answers, and what it is after an upgrade. */
-static void *
-main_ping_engine(void *arg)
-{
-	Agent	   *agent = arg;
-	int64_t		look_at_ns = clock_boot_ns() + ENGINE_INFO_NS;
-
-	while (!atomic_load(&agent->exiting))
-	{
-		UdError		err;
-		bool		was_ok = atomic_load(&agent->engine_ok);
-		bool		ok = docker_ping(agent->docker, &err) == 0;
-
-		if (was_ok && !ok)
-			ud_err("the engine does not answer: %s", err.message);
-		else if (!was_ok && ok)
-			ud_info("the engine answers again");
-		if (ok && (!was_ok || clock_boot_ns() >= look_at_ns))
-		{
-			main_look_at_engine(agent);
-			look_at_ns = clock_boot_ns() + ENGINE_INFO_NS;
-		}
-		atomic_store(&agent->engine_ok, ok);
-		agent_lock(agent);
-		for (int64_t until = clock_boot_ns() + (ok ? ENGINE_PING_MS : ENGINE_PING_DOWN_MS) * NS_PER_MS;
-			 clock_boot_ns() < until && !atomic_load(&agent->exiting);)
-			agent_wait_changed(agent, ENGINE_PING_DOWN_MS);
-		agent_unlock(agent);
-	}
 	return NULL;
 }
 
@@ -292,7 +235,7 @@ main_run(const AgentConfig *config)
 	if (main_start_thread(main_signals, &set, &err) < 0 ||
 		(main_prepare(agent, &err) < 0 && !atomic_load(&agent->exiting)) ||
 		(!atomic_load(&agent->exiting) &&
-		 (main_start_thread(main_ping_engine, agent, &err) < 0 ||
+		 (main_start_thread(engine_main, agent, &err) < 0 ||
 		  main_start_thread(keeper_main, agent, &err) < 0 ||
 		  main_start_thread(update_main, agent, &err) < 0 ||
 		  link_run(agent, &err) < 0)))

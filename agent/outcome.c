@@ -66,7 +66,7 @@ outcome_judge_record(const UdExitRecord *record, bool rebooted, bool oom, Outcom
 		outcome_set_rebooted(outcome);
 	else if (record->stopped_by == UD_STOPPED_OUTSIDE)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED,
-					"it was told to stop by neither itself nor the agent: the engine or the machine was stopped");
+					"it was told to stop by neither itself nor the agent: by a person, or because the engine or the machine was stopped");
 	else if (record->stopped_by == UD_STOPPED_AGENT)
 		outcome_set(outcome, UD_ATTEMPT_FAILED, UD_REASON_NODE_ENGINE_STOPPED,
 					"it was told to stop, but no reason was recorded");

@@ -212,6 +212,12 @@ report_resources(const Agent *agent)
 	return object;
 }
 
+static void
+report_set_engine(const Agent *agent, struct json_object *object)
+{
+	json_set_text(object, "engine", atomic_load(&agent->engine_ok) ? "ok" : "down");
+}
+
 /* What may change while this program runs: a person upgrades the engine. */
 static void
 report_add_engine(const Agent *agent, struct json_object *object)
@@ -225,6 +231,7 @@ report_add_engine(const Agent *agent, struct json_object *object)
 	report_set_text(object, "kernel", info->kernel, 127);
 	report_set_text(object, "arch", info->arch, 31);
 	json_set_bool(object, "live_restore", info->live_restore);
+	report_set_engine(agent, object);
 }
 
 void
@@ -310,7 +317,7 @@ report_write_beat(const Agent *agent, UdBuf *out)
 		json_set_int(object, "disk_free", disk_free);
 	report_add_cache(agent, object);
 	json_set_int(object, "running", running);
-	json_set_text(object, "engine", atomic_load(&agent->engine_ok) ? "ok" : "down");
+	report_set_engine(agent, object);
 	json_write(object, out);
 }
 

@@ -287,15 +287,15 @@ session_on_full(Session *session, const UdEnvelope *envelope)
 		session->last_rev = session->full_rev;
 }
 
+/* Agent.lock is held. */
 static void
 session_send_inventory(Session *session)
 {
 	ud_auto_buf UdBuf body = {0};
 
-	agent_lock(session->agent);
 	session->info_told = session->agent->info_changes;
+	session->engine_told = atomic_load(&session->agent->engine_ok);
 	report_write_inventory(session->agent, &body);
-	agent_unlock(session->agent);
 	/* It counts as a beat, and is acknowledged as one. */
 	session->beat_sequence++;
 	session->beat_sent_ns[session->beat_sequence % SESSION_BEATS] = clock_boot_ns();
@@ -329,7 +329,7 @@ session_on_message(Session *session, const UdHeader *header, const UdEnvelope *e
 			session_on_log_ack(session, envelope);
 			break;
 		case UD_MSG_INVENTORY_REQUEST:
-			session_send_inventory(session);
+			session->inventory_due = true;
 			break;
 		case UD_MSG_DRAIN:
 			session->retry_after_ms = desired_parse_drain(body, envelope->body_bytes);
@@ -397,6 +397,16 @@ session_sweep(Session *session)
 	attempt_sweep(session->agent, session_bury, session);
 }
 
+/*
+ * The engine went down or came back: said at once, and by an inventory, because
+ * beats may be overtaken by the reports of what came of it.
+ */
+static bool
+session_has_news_of_engine(const Session *session)
+{
+	return session->welcomed && session->engine_told != atomic_load(&session->agent->engine_ok);
+}
+
 void
 session_tick(Session *session)
 {
@@ -415,9 +425,8 @@ session_tick(Session *session)
 		report_write_beat(agent, &body);
 		session_queue(session, UD_MSG_BEAT, NULL, session->beat_sequence, session->last_rev, &body);
 	}
-	if (agent->info_changes != session->info_told)
+	if (agent->info_changes != session->info_told || session_has_news_of_engine(session))
 		session->inventory_due = true;
-	agent_unlock(agent);
 	if (session->welcomed && now >= session->next_checkpoints_ns)
 	{
 		/* Whose tasks have ended meanwhile?  The answer says. */
@@ -429,6 +438,7 @@ session_tick(Session *session)
 		session->inventory_due = false;
 		session_send_inventory(session);
 	}
+	agent_unlock(agent);
 }
 
 /* Move queued messages into the frame, as many as fit. */
@@ -524,6 +534,7 @@ session_append_hello(Session *session, UdBuf *out)
 
 	session->hello_sent_ns = clock_boot_ns();
 	session->info_told = session->agent->info_changes;
+	session->engine_told = atomic_load(&session->agent->engine_ok);
 	report_write_hello(session->agent, session->last_rev, &body);
 	session_append_message(out, &envelope, body.data, body.len);
 }
@@ -553,6 +564,8 @@ session_next_frame(Session *session, UdBuf *out, int64_t *again_us)
 	}
 	else
 	{
+		if (session_has_news_of_engine(session))
+			session_send_inventory(session);
 		count = session_take_control(session, out);
 		count = session_take_reports(session, out, start, count, again_us);
 		/* Logs travel alone: control never waits behind a large frame. */

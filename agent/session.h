@@ -39,6 +39,7 @@ typedef struct Session
 	uint32_t	tomb_count;
 	bool		inventory_due;
 	uint64_t	info_told;		/* Agent.info_changes, as the server knows it */
+	bool		engine_told;	/* Agent.engine_ok, the same */
 } Session;
 
 extern void session_init(Session *session, Agent *agent);

@@ -52,6 +52,7 @@
 	X(NODE_AGENT_ERROR, 310, "node.agent_error", 1, 0) \
 	X(NODE_REBOOTED, 311, "node.rebooted", 1, 0) \
 	X(NODE_REPLACED, 312, "node.replaced", 1, 0) \
+	X(NODE_ENGINE_DOWN, 313, "node.engine_down", 1, 0) \
 	X(CTL_CANCELLED, 400, "ctl.cancelled", 0, 1) \
 	X(CTL_WITHDRAWN, 401, "ctl.withdrawn", 1, 0) \
 	X(CTL_PREEMPTED, 402, "ctl.preempted", 1, 0) \

@@ -50,8 +50,9 @@ typedef enum UdStoppedBy
 	UD_STOPPED_SELF = 1,		/* it ended by itself */
 	UD_STOPPED_AGENT = 2,		/* after a stop the agent announced */
 	UD_STOPPED_LEASE = 3,		/* init ended it: lease over */
-	UD_STOPPED_OUTSIDE = 4		/* after a TERM nobody announced: engine stop,
-								 * reboot.  Infrastructure, never success */
+	UD_STOPPED_OUTSIDE = 4		/* after a TERM, INT, ... nobody announced:
+								 * engine stop, reboot, a person.
+								 * Infrastructure, never success */
 } UdStoppedBy;
 
 #define UD_EXIT_MAGIC 0x58454455u	/* "UDEX" */
@@ -80,7 +81,8 @@ typedef struct UdControl
 	uint8_t		has_lease;		/* 0: no lease, nothing ends it for lack of
 								 * contact */
 	uint8_t		stop_announced; /* the next TERM comes from the agent */
-	uint16_t	reserved;
+	uint16_t	warn_signal;	/* one of this number is the agent's warning,
+								 * and no wish to end it; 0: none */
 	char		boot_id[UD_BOOT_ID_BYTES];	/* boot in which the times hold */
 	int64_t		deadline_boot_ns;	/* CLOCK_BOOTTIME at which the lease ends */
 	int64_t		written_boot_ns;	/* both clocks when this was written, to

@@ -47,7 +47,7 @@ beat_exists(int32 node_id)
 }
 
 void
-unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired)
+unidesk_beat_set(int32 node_id, int64 session, int64 sequence, int64 rev, TimestampTz at, bool *expired)
 {
 	UnideskBeat *beat;
 
@@ -56,7 +56,13 @@ unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *
 		return;
 	beat = &beats[node_id];
 	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
+	if (beat->session != session)
+	{
+		beat->sequence = 0;
+		beat->engine = UNIDESK_ENGINE_UNSAID;
+	}
 	beat->session = session;
+	beat->sequence = Max(beat->sequence, sequence);
 	beat->rev = rev;
 	if (at > beat->last_seen)
 		beat->last_seen = at;
@@ -105,6 +111,17 @@ unidesk_beat_confirm(int32 node_id, int64 session)
 		return;
 	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
 	beats[node_id].confirmed = session;
+	LWLockRelease(beat_lock(node_id));
+}
+
+void
+unidesk_beat_set_engine(int32 node_id, int64 session, UnideskEngine engine)
+{
+	if (!beat_exists(node_id))
+		return;
+	LWLockAcquire(beat_lock(node_id), LW_EXCLUSIVE);
+	if (beats[node_id].session == session)
+		beats[node_id].engine = engine;
 	LWLockRelease(beat_lock(node_id));
 }
 

@@ -28,7 +28,8 @@
  * the row alone says how far the preparation is.
  *
  * A retry counts against max_retries when its reason counts; reasons of
- * infrastructure have a bound of their own, unidesk.infra_retries.
+ * infrastructure have a bound of their own, unidesk.infra_retries, but one
+ * that never began because its node's engine was down costs nothing.
  */
 #include "unidesk.h"
 
@@ -37,6 +38,7 @@
 #include "common/protocol.h"
 #include "common/reasons.h"
 #include "door_write.h"
+#include "engine.h"
 #include "shared.h"
 
 /* More than any setting of the longest wait allows. */
@@ -248,6 +250,19 @@ may_retry(const UnideskLive *live, const UnideskReport *report)
 	return (live->retry_on[code / 64] >> (code % 64) & 1) != 0;
 }
 
+/*
+ * It could not begin because its node's engine was down.  That uses up
+ * nothing, or an engine that is away for an hour would end the task; and the
+ * node needs no exclusion: it gets nothing until the engine is back, and is
+ * then as good as any.
+ */
+static bool
+is_kept_by_engine(const UnideskLive *live, int reason)
+{
+	return reason == UD_REASON_NODE_ENGINE_ERROR && live->started_at == 0 &&
+		unidesk_engine_was_down(live->node_id, live->placed_at);
+}
+
 /* It saved what it has and wants to go on from there. */
 static int
 after_checkpoint(UnideskLive *live, Sequel *sequel)
@@ -293,6 +308,8 @@ task_after(UnideskLive *live, int attempt_state, int reason, const UnideskReport
 			return UNIDESK_TASK_FAILED;
 		sequel->wait_us = backoff_us(++live->user_failures, 0);
 	}
+	else if (is_kept_by_engine(live, reason))
+		sequel->wait_us = backoff_us(live->infra_failures + 1, 0);
 	else
 	{
 		sequel->given_up = live->infra_failures >= unidesk_infra_retries;

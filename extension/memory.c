@@ -590,7 +590,7 @@ static const char select_nodes[] =
 "SELECT n.id, n.status, n.session IS NOT NULL AND n.reconciled AND n.status = 2,"
 " n.scheduling = 1 AND (d.node_id IS NULL OR d.ended_at IS NOT NULL), n.labels,"
 " coalesce(n.bridge_id, 0), coalesce(u.cpus_milli, 0), coalesce(u.memory, 0), coalesce(u.gpus, 0), coalesce(g.mask, 0), u.node_id IS NOT NULL,"
-" coalesce(d.extra_s, 0), n.scheduling, n.drain_deadline, d.node_id IS NOT NULL"
+" coalesce(d.extra_s, 0), n.scheduling, n.drain_deadline, d.node_id IS NOT NULL, n.engine_down_since IS NOT NULL"
 " FROM unidesk_data.node n LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id"
 " LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id"
 " LEFT JOIN (SELECT node_id, bit_or(1::bigint << index) AS mask FROM unidesk_data.gpu GROUP BY node_id) g ON g.node_id = n.id"
@@ -610,6 +610,7 @@ take_node_row(uint64 row)
 	node->status = unidesk_column_int32(row, 2);
 	p->online = DatumGetBool(unidesk_column(row, 3, NULL));
 	p->open = DatumGetBool(unidesk_column(row, 4, NULL));
+	p->engine_down = DatumGetBool(unidesk_column(row, 16, NULL));
 	if (p->labels == NULL || strcmp(p->labels, labels) != 0)
 	{
 		if (p->labels != NULL)

@@ -195,7 +195,7 @@ static const char write_placements[] =
 " attempt_state = 1, want = 1, order_no = nextval('unidesk_data.order_no'), gpu_mask = p.gpu_mask,"
 " placed_at = $1, state_at = $1"
 " FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
-" AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1"
+" AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1 AND n.engine_down_since IS NULL"
 " AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)"
 " WHERE l.task_id = p.task_id AND l.state = 3"
 " RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"

@@ -1,6 +1,6 @@
 /*
  * report.c
- *	  Parsing the body of a report without ever raising an error.
+ *	  Parsing the bodies of reports and beats without ever raising an error.
  *
  * Agents are hostile until proven otherwise, and one bad body must not fail
  * the batch it came in; jsonb input raises and costs 7 us.  So this drives
@@ -26,7 +26,6 @@
 typedef struct ParseState
 {
 	UnideskReport *report;
-	JsonLexContext *lex;
 	int			depth;			/* open objects and arrays */
 	char	   *field;			/* current field of the top level */
 	char	   *inner;			/* current field below stage_ms */
@@ -276,16 +275,13 @@ brackets(const char *body, int length)
 	return count;
 }
 
-const char *
-unidesk_report_parse(const char *body, int length, UnideskReport *report)
+/* Drive the parser over a body; NULL, or what is wrong with it. */
+static const char *
+parse_body(const char *body, int length, JsonSemAction *actions)
 {
-	ParseState	state = {0};
-	JsonSemAction actions = {0};
+	JsonLexContext *lex;
 	char	   *copy;
 
-	unidesk_report_init(report);
-	if (length == 0)
-		return NULL;
 	if (length > BODY_BYTES_MAX)
 		return "body is longer than 32 kB";
 	if (!pg_verify_mbstr(PG_UTF8, body, length, true))
@@ -293,13 +289,25 @@ unidesk_report_parse(const char *body, int length, UnideskReport *report)
 	if (brackets(body, length) > BRACKETS_MAX)
 		return "body has too many objects or arrays";
 	copy = pnstrdup(body, length);
-
-	state.report = report;
 #if PG_VERSION_NUM >= 170000
-	state.lex = makeJsonLexContextCstringLen(NULL, copy, length, PG_UTF8, true);
+	lex = makeJsonLexContextCstringLen(NULL, copy, length, PG_UTF8, true);
 #else
-	state.lex = makeJsonLexContextCstringLen(copy, length, PG_UTF8, true);
+	lex = makeJsonLexContextCstringLen(copy, length, PG_UTF8, true);
 #endif
+	return pg_parse_json(lex, actions) != JSON_SUCCESS ? "body is not valid JSON" : NULL;
+}
+
+const char *
+unidesk_report_parse(const char *body, int length, UnideskReport *report)
+{
+	ParseState	state = {0};
+	JsonSemAction actions = {0};
+	const char *wrong;
+
+	unidesk_report_init(report);
+	if (length == 0)
+		return NULL;
+	state.report = report;
 	actions.semstate = &state;
 	actions.object_start = open_object;
 	actions.object_end = close_nested;
@@ -307,7 +315,66 @@ unidesk_report_parse(const char *body, int length, UnideskReport *report)
 	actions.array_end = close_nested;
 	actions.object_field_start = start_field;
 	actions.scalar = scalar;
-	if (pg_parse_json(state.lex, &actions) != JSON_SUCCESS)
-		return "body is not valid JSON";
-	return state.error;
+	wrong = parse_body(body, length, &actions);
+	return wrong != NULL ? wrong : state.error;
+}
+
+/* ---- beats ---- */
+
+typedef struct BeatState
+{
+	int			depth;
+	bool		in_engine;		/* the top level's field is that one */
+	UnideskEngine engine;
+} BeatState;
+
+CALLBACK
+beat_open(void *arg)
+{
+	((BeatState *) arg)->depth++;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+beat_close(void *arg)
+{
+	((BeatState *) arg)->depth--;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+beat_field(void *arg, char *name, bool isnull)
+{
+	BeatState  *state = arg;
+
+	if (state->depth == 1)
+		state->in_engine = strcmp(name, "engine") == 0;
+	CALLBACK_DONE;
+}
+
+CALLBACK
+beat_scalar(void *arg, char *token, JsonTokenType type)
+{
+	BeatState  *state = arg;
+
+	if (state->depth == 1 && state->in_engine && type == JSON_TOKEN_STRING)
+		state->engine = strcmp(token, "ok") == 0 ? UNIDESK_ENGINE_OK :
+			strcmp(token, "down") == 0 ? UNIDESK_ENGINE_DOWN : UNIDESK_ENGINE_UNSAID;
+	CALLBACK_DONE;
+}
+
+UnideskEngine
+unidesk_beat_parse(const char *body, int length)
+{
+	BeatState	state = {0};
+	JsonSemAction actions = {0};
+
+	actions.semstate = &state;
+	actions.object_start = beat_open;
+	actions.object_end = beat_close;
+	actions.array_start = beat_open;
+	actions.array_end = beat_close;
+	actions.object_field_start = beat_field;
+	actions.scalar = beat_scalar;
+	return length > 0 && parse_body(body, length, &actions) == NULL ? state.engine : UNIDESK_ENGINE_UNSAID;
 }

@@ -1,11 +1,13 @@
 /*
  * report.h
- *	  The body of a report message, parsed and checked.
+ *	  The bodies of reports and beats, parsed and checked.
  */
 #ifndef UNIDESK_REPORT_H
 #define UNIDESK_REPORT_H
 
 #include "postgres.h"
+
+#include "shared.h"
 
 #define UNIDESK_STAGES 4		/* fetch, build, stage_in, run */
 
@@ -39,5 +41,8 @@ extern void unidesk_report_init(UnideskReport *report);
  * bad data.  An empty body is a report without details.
  */
 extern const char *unidesk_report_parse(const char *body, int length, UnideskReport *report);
+
+/* What the body of a beat says of the engine; it never raises either. */
+extern UnideskEngine unidesk_beat_parse(const char *body, int length);
 
 #endif							/* UNIDESK_REPORT_H */

@@ -20,6 +20,7 @@
 
 #include "common/reasons.h"
 #include "door.h"
+#include "engine.h"
 #include "identity.h"
 #include "message.h"
 #include "orders.h"
@@ -90,6 +91,7 @@ typedef struct Hello
 	bool		other_version;	/* it says so, and what else it says may mean
 								 * anything */
 	char	   *agent_version;
+	UnideskEngine engine;
 	Datum		body;			/* jsonb */
 } Hello;
 
@@ -123,7 +125,8 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 					" CASE WHEN b ->> 'seal' ~ '^[0-7][0-9a-f]{15}$' THEN ('x' || (b ->> 'seal'))::bit(64)::bigint ELSE 0 END,"
 					" coalesce(floor((b ->> 'up_s')::numeric)::bigint, -1),"
 					" coalesce(b ? 'proto_min' AND b ? 'proto_max', false), left(b ->> 'agent_version', 100),"
-					" " UNIDESK_UPDATE_ANSWER_IS_FINE("b")
+					" " UNIDESK_UPDATE_ANSWER_IS_FINE("b") ","
+					" CASE b ->> 'engine' WHEN 'ok' THEN 1 WHEN 'down' THEN 2 ELSE 0 END"
 					" FROM (SELECT $1::jsonb) AS x (b)", &args);
 	hello->machine.boot_id = unidesk_column_text(0, 1);
 	hello->machine.engine_id = unidesk_column_text(0, 2);
@@ -151,6 +154,7 @@ parse_hello(const UnideskMessage *message, Hello *hello)
 	hello->machine.data_id = unidesk_column_text(0, 7);
 	hello->machine.seal = unidesk_column_int64(0, 9);
 	hello->machine.up_s = unidesk_column_int64(0, 10);
+	hello->engine = (UnideskEngine) unidesk_column_int32(0, 14);
 	unidesk_arg_int32(&inventory, message->node_id);
 	unidesk_arg(&inventory, JSONBOID, hello->body);
 	unidesk_execute(&inventory_plan, "WITH " INVENTORY " SELECT count(*) FROM inventory WHERE $1 <> 0", &inventory);
@@ -432,7 +436,10 @@ open_session(ReturnSetInfo *result, const UnideskMessage *message, const Arrival
 	unidesk_node_move(message->node_id, node->status, arrival->enough ? UNIDESK_NODE_ONLINE : UNIDESK_NODE_INVALID,
 					  UNIDESK_BY_AGENT, arrival->enough ? NULL : "it brings less than was declared", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, arrival->session, 0, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, arrival->session, 0, 0, unidesk_now(), &expired);
+	/* An earlier agent comes only with an engine, and does not say so. */
+	unidesk_take_engine(message->node_id, arrival->session, 0,
+						hello->engine == UNIDESK_ENGINE_UNSAID ? UNIDESK_ENGINE_OK : hello->engine);
 	reconcile_absent(message->node_id, hello->body, PG_INT64_MAX);
 	release_held(message->node_id, hello->body);
 
@@ -622,7 +629,7 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 	UnideskActor actor = {UNIDESK_ACTOR_NODE, message->node_id};
 	UnideskArgs args = {0};
 	UnideskOut	ack;
-	Hello		hello;
+	Hello		hello = {0};
 	bool		expired;
 
 	if (!guarded(result, message, parse_inventory, &hello))
@@ -646,7 +653,8 @@ unidesk_take_inventory(ReturnSetInfo *result, const UnideskMessage *message)
 		unidesk_node_move(message->node_id, UNIDESK_NODE_OFFLINE, UNIDESK_NODE_ONLINE, UNIDESK_BY_AGENT,
 						  "it was heard again", actor);
 	unidesk_beat_revive(message->node_id);
-	unidesk_beat_set(message->node_id, message->session, message->value, unidesk_now(), &expired);
+	unidesk_beat_set(message->node_id, message->session, message->sequence, message->value, unidesk_now(), &expired);
+	unidesk_take_engine(message->node_id, message->session, message->sequence, hello.engine);
 	/* It counts as a beat: leases of what is assigned next start from it. */
 	ack = unidesk_answer(message, UD_MSG_BEAT_ACK);
 	unidesk_out(result, &ack);

@@ -104,6 +104,14 @@ extern void unidesk_bridge_pulled(int32 bridge_id);
 extern TimestampTz unidesk_shared_mock_now(void);
 extern void unidesk_shared_set_mock_now(TimestampTz now);
 
+/* What an agent says of its node's Docker Engine. */
+typedef enum UnideskEngine
+{
+	UNIDESK_ENGINE_UNSAID = 0,
+	UNIDESK_ENGINE_OK,
+	UNIDESK_ENGINE_DOWN
+} UnideskEngine;
+
 /* Beats: what is known of a node's contact, by node id. */
 typedef struct UnideskBeat
 {
@@ -115,13 +123,18 @@ typedef struct UnideskBeat
 								 * inventory */
 	bool		dirty;			/* not yet flushed to node_live */
 	int64		confirmed;		/* session whose seal has arrived (identity.h) */
+	int64		sequence;		/* the session's newest beat or inventory:
+								 * they come by two ways, in any order */
+	UnideskEngine engine;		/* what the session said last, when the row
+								 * says so too */
 } UnideskBeat;
 
-extern void unidesk_beat_set(int32 node_id, int64 session, int64 rev, TimestampTz at, bool *expired);
+extern void unidesk_beat_set(int32 node_id, int64 session, int64 sequence, int64 rev, TimestampTz at, bool *expired);
 extern bool unidesk_beat_get(int32 node_id, UnideskBeat *beat);
 extern void unidesk_beat_expire(int32 node_id);
 extern void unidesk_beat_revive(int32 node_id);
 extern void unidesk_beat_confirm(int32 node_id, int64 session);
+extern void unidesk_beat_set_engine(int32 node_id, int64 session, UnideskEngine engine);
 
 /* Copies up to max dirty beats out and marks them clean; returns their number. */
 extern int	unidesk_beat_take_dirty(int32 *node_ids, TimestampTz *seen, int max);

@@ -69,7 +69,7 @@ compare_nodes(Memory *kept, Memory *built)
 		}
 		if (p->cpus_milli_used == q->cpus_milli_used && p->memory_used == q->memory_used &&
 			p->gpu_used == q->gpu_used && p->gpu_free_mask == q->gpu_free_mask &&
-			p->online == q->online && p->open == q->open && node->status == other->status &&
+			p->online == q->online && p->open == q->open && p->engine_down == q->engine_down && node->status == other->status &&
 			node->scheduling == other->scheduling && node->drain_deadline == other->drain_deadline)
 			continue;
 		differences++;

@@ -62,6 +62,7 @@ typedef struct Supervisor
 	bool		frozen;
 	UdControl	frozen_by;		/* the control that did it */
 	UdStoppedBy stopped_by;
+	bool		warned;			/* the agent's warning has come */
 } Supervisor;
 
 static void
@@ -161,21 +162,30 @@ reap(Supervisor *s)
 		}
 }
 
-/*
- * Judge a TERM, before it is passed on.  One from outside the container asks
- * the task to stop: announced, it is the agent's; else it is how the engine
- * or the machine goes down.  One from inside is the task's own affair.
- */
-static void
-judge_term(Supervisor *s, const struct signalfd_siginfo *info)
+/* Those by which a program is asked to end: it may well obey and exit 0. */
+static bool
+is_request_to_end(int signal)
 {
-	bool		from_inside = getpid() == 1 && info->ssi_pid != 0;
+	switch (signal)
+	{
+		case SIGHUP:
+		case SIGINT:
+		case SIGQUIT:
+		case SIGABRT:
+		case SIGTERM:
+		case SIGPWR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* A TERM from outside: a KILL follows when it is not obeyed. */
+static void
+judge_term(Supervisor *s)
+{
 	uint32_t	grace_s = s->options->grace_s;
 
-	reap(s);
-	if (from_inside || s->phase != PHASE_RUNNING)
-		return;
-	look_at_control(s);
 	if (s->has_control && s->control.stop_announced)
 	{
 		if (s->control.grace_s > 0)
@@ -188,6 +198,30 @@ judge_term(Supervisor *s, const struct signalfd_siginfo *info)
 		s->stopped_by = UD_STOPPED_OUTSIDE;
 	if (grace_s > 0)
 		plan_kill(s, clock_ns(CLOCK_BOOTTIME) + (int64_t) grace_s * NS_PER_S);
+}
+
+/*
+ * Judge a request to end, before it is passed on.  One from outside the
+ * container asks the task to stop: announced, it is the agent's; else it is a
+ * person's, or how the engine or the machine goes down.  One from inside is
+ * the task's own affair.
+ */
+static void
+judge_request(Supervisor *s, const struct signalfd_siginfo *info)
+{
+	int			signal = (int) info->ssi_signo;
+	bool		from_inside = getpid() == 1 && info->ssi_pid != 0;
+
+	reap(s);
+	if (from_inside || s->phase != PHASE_RUNNING)
+		return;
+	look_at_control(s);
+	if (signal == SIGTERM)
+		judge_term(s);
+	else if (s->has_control && s->control.warn_signal == signal && !s->warned)
+		s->warned = true;
+	else if (s->stopped_by == UD_STOPPED_SELF && !(s->has_control && s->control.stop_announced))
+		s->stopped_by = UD_STOPPED_OUTSIDE;
 }
 
 static bool
@@ -226,8 +260,8 @@ handle_signals(Supervisor *s)
 
 		if (signal == SIGCHLD)
 			reap(s);
-		if (signal == SIGTERM)
-			judge_term(s, &info);
+		if (is_request_to_end(signal))
+			judge_request(s, &info);
 		if (signal == SIGCONT && s->frozen)
 			continue;
 		if (is_forwarded(signal))

@@ -153,6 +153,7 @@ walk_reasons(const PlacementNode *node, const PlacementDemand *demand, int *reas
 	REASON(demand->excluded_node != 0 && demand->excluded_node == node->node_id, NODE_EXCLUDED);
 	REASON(!node->online, NODE_NOT_ONLINE);
 	REASON(!node->open, NODE_NOT_OPEN);
+	REASON(node->engine_down, NODE_ENGINE_DOWN);
 	REASON(!never_cpus && exceeds(demand->cpus_milli, cpus_left(node)), CAPACITY_CPUS);
 	REASON(!never_memory && exceeds(demand->memory, memory_left(node)), CAPACITY_MEMORY);
 	REASON(!never_gpus && exceeds(demand->gpus, gpus_left(node)), CAPACITY_GPUS);
@@ -209,7 +210,7 @@ placement_score(const PlacementNode *node, const PlacementDemand *demand)
 	uint64_t	gpu_part = 0;
 
 	/* The comparisons of placement_check, the cheapest and likeliest first. */
-	if (!node->online || !node->open || !amounts_fit(node, demand))
+	if (!node->online || !node->open || node->engine_down || !amounts_fit(node, demand))
 		return UINT64_MAX;
 	if (demand->excluded_node != 0 && demand->excluded_node == node->node_id)
 		return UINT64_MAX;

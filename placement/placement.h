@@ -35,6 +35,7 @@ typedef struct PlacementNode
 	int32_t		node_id;
 	bool		online;			/* has a session, and it is reconciled */
 	bool		open;			/* takes new work: not cordoned, not draining */
+	bool		engine_down;	/* its Docker Engine does not answer */
 	int32_t		cpus_milli;
 	int32_t		cpus_milli_used;
 	int64_t		memory;			/* bytes */
@@ -61,13 +62,13 @@ typedef struct PlacementDemand
  * Of several reasons the most lasting one is returned, in this order:
  * nomatch.checkpoint_node (only another one may have it), nomatch.labels,
  * .cpus, .memory, .gpus (could never, by labels and totals),
- * node.excluded, node.not_online, node.not_open, then capacity.cpus, .memory,
- * .gpus (not now).
+ * node.excluded, node.not_online, node.not_open, node.engine_down, then
+ * capacity.cpus, .memory, .gpus (not now).
  */
 extern int	placement_check(const PlacementNode *node, const PlacementDemand *demand);
 
 /* At most this many reasons hold at once. */
-#define PLACEMENT_REASONS_MAX 8
+#define PLACEMENT_REASONS_MAX 9
 
 /* All of them in the order above; returns their number, 0 when it fits. */
 extern int	placement_check_all(const PlacementNode *node, const PlacementDemand *demand,

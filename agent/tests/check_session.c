@@ -657,6 +657,40 @@ START_TEST(an_engine_that_changed_is_told_once)
 
 END_TEST
 
+/* Not only with the next beat, and before what came of it. */
+START_TEST(an_engine_that_went_down_is_told_at_once)
+{
+	const uint8_t *body;
+	UdEnvelope	envelope;
+	Attempt    *attempt = add(1, UD_ATTEMPT_ASSIGNED);
+
+	atomic_store(&agent.engine_ok, true);
+	welcome();
+	session_tick(&session);
+	while (next(&body).type != 0)
+		;
+	session.next_beat_ns = INT64_MAX;
+	session_tick(&session);
+	ck_assert_uint_eq(next(&body).type, 0);
+	for (int i = 0; i < 2; i++)
+	{
+		atomic_store(&agent.engine_ok, i == 1);
+		agent_lock(&agent);
+		attempt->state = UD_ATTEMPT_REJECTED;
+		attempt->report_dirty = true;
+		agent_unlock(&agent);
+		/* No tick in between: the link may be writable already. */
+		envelope = next(&body);
+		ck_assert_uint_eq(envelope.type, UD_MSG_INVENTORY);
+		ck_assert_ptr_nonnull(memmem(body, envelope.body_bytes, i == 1 ? "\"engine\":\"ok\"" : "\"engine\":\"down\"", i == 1 ? 13 : 15));
+		while (next(&body).type != 0)
+			;
+		session.next_beat_ns = INT64_MAX;
+	}
+}
+
+END_TEST
+
 START_TEST(what_was_ordered_away_is_told_when_gone)
 {
 	const uint8_t *body;
@@ -999,6 +1033,7 @@ main(void)
 	tcase_add_test(tests, an_unknown_attempt_without_spec_is_lost);
 	tcase_add_test(tests, what_was_removed_is_not_begun_again);
 	tcase_add_test(tests, an_engine_that_changed_is_told_once);
+	tcase_add_test(tests, an_engine_that_went_down_is_told_at_once);
 	tcase_add_test(tests, what_was_ordered_away_is_told_when_gone);
 	tcase_add_test(tests, checkpoints_stay_until_the_server_says_so);
 	tcase_add_test(tests, the_last_acknowledgement_ends_the_checkpoint);

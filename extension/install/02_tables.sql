@@ -87,10 +87,12 @@ CREATE TABLE unidesk_data.node (
 	seal		bigint,
 	seal_before	bigint,
 	seal_incarnation bigint,
-	accepts_until timestamptz
+	accepts_until timestamptz,
+	engine_down_since timestamptz,
+	engine_up_at timestamptz
 );
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat. engine_down_since: its Docker Engine does not answer, NULL while it does; engine_up_at: when it last came back.';
 
 CREATE TABLE unidesk_data.node_live (
 	node_id		integer PRIMARY KEY REFERENCES unidesk_data.node ON DELETE CASCADE,

@@ -14,7 +14,8 @@ GRANT SELECT ON unidesk_data.project, unidesk_data.member, unidesk_data.account,
 	unidesk_data.backup, unidesk_data.downtime, unidesk_data.agent_update TO unidesk_user;
 -- Not the hash of the token.
 GRANT SELECT (id, name, created_by, created_at, status, status_since, scheduling, labels, session, bridge_id, facts,
-	scheduling_since, scheduling_by, scheduling_reason, drain_deadline, refused)
+	scheduling_since, scheduling_by, scheduling_reason, drain_deadline, refused,
+	engine_down_since)
 	ON unidesk_data.node TO unidesk_user;
 
 DO $$
@@ -30,7 +31,8 @@ BEGIN
 END
 $$;
 GRANT EXECUTE ON FUNCTION unidesk_data._stages(integer[]), unidesk_data._image_text(bytea), unidesk_data._log_runs(integer[]),
-	unidesk_data._block_bytes(bytea, integer[]) TO unidesk_user;
+	unidesk_data._block_bytes(bytea, integer[]),
+	unidesk_data._engines_awaited(integer, bigint, integer, text, integer) TO unidesk_user;
 
 GRANT USAGE ON SCHEMA unidesk_bridge TO unidesk_bridge;
 GRANT USAGE ON TYPE unidesk_bridge.message TO unidesk_bridge;

@@ -53,7 +53,8 @@ COMMENT ON FUNCTION unidesk._shown(text) IS 'What somebody gave as a name, for a
 -- Which machine a node's agent is, and what was left on one before it.
 
 ALTER TABLE unidesk_data.node ADD COLUMN data_id uuid, ADD COLUMN seal bigint, ADD COLUMN seal_before bigint,
-	ADD COLUMN seal_incarnation bigint, ADD COLUMN accepts_until timestamptz;
+	ADD COLUMN seal_incarnation bigint, ADD COLUMN accepts_until timestamptz,
+	ADD COLUMN engine_down_since timestamptz, ADD COLUMN engine_up_at timestamptz;
 ALTER TABLE unidesk_data.live ADD COLUMN left_on uuid, ADD COLUMN left_at timestamptz;
 COMMENT ON TABLE unidesk_data.live IS
 	'One row for each task that has not ended, its live attempt and allocation inline. The key makes two live attempts impossible; nothing else is indexed, so that updates stay HOT. left_on: the machine that has the attempt, where another one took the node over (identity.c); left_at: the last contact with it.';
@@ -342,7 +343,7 @@ ALTER TABLE unidesk_data.node ADD COLUMN scheduling_since timestamptz NOT NULL D
 	ADD COLUMN scheduling_by integer REFERENCES unidesk_data.account,
 	ADD COLUMN scheduling_reason text, ADD COLUMN drain_deadline timestamptz, ADD COLUMN refused text;
 COMMENT ON TABLE unidesk_data.node IS
-	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat.';
+	'Nodes: what was declared, what the last hello brought (facts), status, the current session, and whether they take work (scheduling), since when, by whom, why; a draining one''s attempts are stopped at drain_deadline. refused: why the last hello was not taken, NULL after one that was. declared_* NULL means what the hello brings. data_id is the agent''s data directory; seal the number given to it by the last welcome, seal_before what it brought then, until its first beat. engine_down_since: its Docker Engine does not answer, NULL while it does; engine_up_at: when it last came back.';
 
 -- Limits and checkpoints of tasks.
 
@@ -447,7 +448,7 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 		n.scheduling_since, a.role_name AS scheduling_by, n.scheduling_reason, n.drain_deadline, n.refused,
 		d.until AS downtime_until, d.reason AS downtime_reason, d.confirmed AS downtime_confirmed,
 		o.image AS update_image, o.ordered_at AS update_since, b.role_name AS update_by,
-		CASE WHEN o.node_id IS NOT NULL THEN coalesce(o.outcome, 'pending') END AS update_outcome, o.message AS update_message
+		CASE WHEN o.node_id IS NOT NULL THEN coalesce(o.outcome, 'pending') END AS update_outcome, o.message AS update_message, n.engine_down_since
 	FROM unidesk_data.node n
 	LEFT JOIN unidesk_data.node_use u ON u.node_id = n.id
 	LEFT JOIN unidesk_data.node_live l ON l.node_id = n.id
@@ -456,7 +457,51 @@ CREATE OR REPLACE VIEW unidesk.nodes WITH (security_invoker) AS
 	LEFT JOIN unidesk_data.agent_update o ON o.node_id = n.id
 	LEFT JOIN unidesk_data.account b ON b.id = o.ordered_by;
 COMMENT ON VIEW unidesk.nodes IS
-	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it. update: the last order to replace its agent (pending, applied, failed, refused, withdrawn), and why.';
+	'Nodes: status (registered, online, offline, invalid, retired), whether they take work (scheduling: open, cordoned, draining, drained; since when, by whom, why), last contact, why the last one was refused, what they have and how much of it is allocated. downtime: announced, and whether the node knows of it. update: the last order to replace its agent (pending, applied, failed, refused, withdrawn), and why. engine_down_since: its Docker Engine does not answer, and nothing new is placed there.';
 -- Retries say when they come.
 
 COMMENT ON VIEW unidesk.task_events IS 'What happened to tasks, in order of seq. steps: the attempt states passed in one report. data: the node of a placement; of an attempt after which the task is queued again, JSON with the time before which it is not placed (not_before) and the failures so far.';
+
+-- Nodes whose Docker Engine is down, and tasks that wait for that.
+
+CREATE FUNCTION unidesk_data._engines_awaited(cpus_milli integer, memory bigint, gpus integer, labels text, only_node integer) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$
+	SELECT format('waits for the Docker Engine of %s, which does not answer: nothing new is placed there until it does',
+			string_agg(format('%s (since %s)', n.name, to_char(n.engine_down_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"')), ', ' ORDER BY n.id))
+	FROM unidesk_data.node n JOIN unidesk_data.node_use u ON u.node_id = n.id
+	WHERE n.session IS NOT NULL AND n.status = 2 AND n.scheduling = 1
+		AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)
+		AND u.cpus_milli >= $1 AND u.memory >= $2 AND u.gpus >= $3
+		AND string_to_array(n.labels, E'\n') @> string_to_array($4, E'\n') AND ($5 IS NULL OR n.id = $5)
+	HAVING bool_and(n.engine_down_since IS NOT NULL)
+	$$;
+COMMENT ON FUNCTION unidesk_data._engines_awaited(integer, bigint, integer, text, integer) IS
+	'For a queued task: in words, that every node that takes work and is large enough has an engine that is down; else NULL.';
+
+CREATE OR REPLACE VIEW unidesk.tasks WITH (security_invoker) AS
+	SELECT t.id, p.name AS project, a.role_name AS owner,
+		unidesk._task_state_name(coalesce(t.state, l.state)) AS state,
+		CASE WHEN n.status = 3 AND l.state = 4 THEN 'unknown' ELSE unidesk._attempt_state_name(l.attempt_state) END AS attempt_state,
+		unidesk._phase_name(CASE l.attempt_state WHEN 3 THEN l.phase END) AS phase,
+		CASE WHEN CASE WHEN l.state = 3 AND (SELECT EXISTS (SELECT FROM unidesk_data.node x WHERE x.engine_down_since IS NOT NULL))
+			THEN unidesk_data._engines_awaited(l.cpus_milli, l.memory, l.gpus, l.labels, l.checkpoint_node) END IS NOT NULL
+			THEN 'node.engine_down' ELSE unidesk._reason_name(coalesce(l.reason, t.reason)) END AS reason,
+		coalesce(l.attempt, t.attempts) AS attempts, n.name AS node, t.exit_code,
+		l.priority, round(l.cpus_milli / 1000.0, 3) AS cpus, l.memory, l.gpus,
+		s.code_repo_url, pg_catalog.encode(t.code_commit, 'hex') AS code_commit,
+		s.env_repo_url, pg_catalog.encode(s.env_commit, 'hex') AS env_commit,
+		s.dockerfile_path, s.command, s.environment,
+		unidesk_data._image_text(t.image_id) AS image_id, t.created_at,
+		coalesce(l.placed_at, t.placed_at) AS placed_at, coalesce(l.started_at, t.started_at) AS started_at, t.ended_at,
+		unidesk_data._stages(t.stage_ms) AS stage_ms, t.log_end AS log_bytes,
+		coalesce(t.message, CASE WHEN l.state = 3 AND (SELECT EXISTS (SELECT FROM unidesk_data.node x WHERE x.engine_down_since IS NOT NULL))
+			THEN unidesk_data._engines_awaited(l.cpus_milli, l.memory, l.gpus, l.labels, l.checkpoint_node) END) AS message, l.not_before
+	FROM unidesk_data.task t
+	JOIN unidesk_data.spec s ON s.id = t.spec_id
+	JOIN unidesk_data.project p ON p.id = t.project_id
+	LEFT JOIN unidesk_data.account a ON a.id = t.owner_id
+	LEFT JOIN unidesk_data.live l ON l.task_id = t.id
+	LEFT JOIN unidesk_data.node n ON n.id = coalesce(l.node_id, t.node_id);
+COMMENT ON VIEW unidesk.tasks IS
+	'Tasks of your projects: what was asked, where they are, how they ended. state: held, blocked, queued, active, succeeded, failed, cancelled, skipped; attempt_state while active, "unknown" while the node is offline. stage_ms: milliseconds of fetch, build, stage_in, run. While every node that could take a queued task has an engine that is down, reason is node.engine_down, and message names them.';

@@ -113,27 +113,40 @@ wait_for_output(void)
 	ck_abort_msg("no output came");
 }
 
-/* Wait until the program has printed text, which stands in one record. */
+/* Wait until the program has printed text so often, each time in one record. */
 static void
-wait_for_text(const char *text)
+wait_for_count(const char *text, int count)
 {
 	char		bytes[8192];
 
 	for (int i = 0; i < 1000; i++)
 	{
 		FILE	   *file = fopen(run_path("log"), "rb");
+		const char *at = bytes;
 		size_t		len = 0;
+		int			found = 0;
 
 		if (file != NULL)
 		{
 			len = fread(bytes, 1, sizeof(bytes), file);
 			fclose(file);
 		}
-		if (memmem(bytes, len, text, strlen(text)) != NULL)
+		while ((at = memmem(at, len - (size_t) (at - bytes), text, strlen(text))) != NULL)
+		{
+			found++;
+			at += strlen(text);
+		}
+		if (found >= count)
 			return;
 		sleep_ms(10);
 	}
 	ck_abort_msg("\"%s\" was not printed", text);
+}
+
+static void
+wait_for_text(const char *text)
+{
+	wait_for_count(text, 1);
 }
 
 static void
@@ -353,6 +366,51 @@ START_TEST(term_from_outside)
 
 END_TEST
 
+/* Whoever sent it: what ends after that did not end by itself. */
+START_TEST(request_from_outside)
+{
+	static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGPWR};
+	static const char *const names[] = {"HUP", "INT", "QUIT", "ABRT", "PWR"};
+	char		script[100];
+
+	snprintf(script, sizeof(script), "trap 'echo saved; exit 0' %s; echo up; while :; do sleep 0.02; done", names[_i]);
+	start_shell(script);
+	wait_for_output();
+	kill(init_pid, signals[_i]);
+	ck_assert_int_eq(finish_init(), 0);
+	ck_assert_int_eq(record.stopped_by, UD_STOPPED_OUTSIDE);
+}
+
+END_TEST
+
+/* A warning is none, once; what is no request is none. */
+START_TEST(warning_announced)
+{
+	UdControl	control = {
+		.magic = UD_CONTROL_MAGIC,
+		.warn_signal = SIGINT,
+	};
+
+	start_shell("trap 'echo int' INT; trap 'echo usr1' USR1; trap 'exit 0' USR2; echo up; while :; do sleep 0.02; done");
+	wait_for_output();
+	write_control(&control);
+	kill(init_pid, SIGUSR1);
+	wait_for_text("usr1\n");
+	kill(init_pid, SIGINT);
+	wait_for_text("int\n");
+	/* What comes a second time is somebody else's. */
+	if (_i == 1)
+	{
+		kill(init_pid, SIGINT);
+		wait_for_count("int\n", 2);
+	}
+	kill(init_pid, SIGUSR2);
+	ck_assert_int_eq(finish_init(), 0);
+	ck_assert_int_eq(record.stopped_by, _i == 1 ? UD_STOPPED_OUTSIDE : UD_STOPPED_SELF);
+}
+
+END_TEST
+
 START_TEST(term_announced)
 {
 	UdControl	control = {
@@ -398,7 +456,7 @@ START_TEST(signals_are_forwarded)
 	kill(init_pid, SIGUSR2);
 	ck_assert_int_eq(finish_init(), 5);
 	assert_text(streams[UD_LOG_STDOUT], "up\nusr1\nhup\n");
-	ck_assert_int_eq(record.stopped_by, UD_STOPPED_SELF);
+	ck_assert_int_eq(record.stopped_by, UD_STOPPED_OUTSIDE);
 }
 
 END_TEST
@@ -647,6 +705,8 @@ main(void)
 	tcase_add_test(tcase, budget_not_reached);
 	tcase_add_test(tcase, killed_by_a_signal);
 	tcase_add_test(tcase, term_from_outside);
+	tcase_add_loop_test(tcase, request_from_outside, 0, 5);
+	tcase_add_loop_test(tcase, warning_announced, 0, 2);
 	tcase_add_test(tcase, term_announced);
 	tcase_add_test(tcase, term_ignored_is_killed_after_grace);
 	tcase_add_test(tcase, signals_are_forwarded);

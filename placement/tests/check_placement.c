@@ -81,6 +81,7 @@ START_TEST(every_reason_alone)
 	EXPECT_NODE(node.gpu_count = 0, NOMATCH_GPUS);
 	EXPECT_NODE(node.online = false, NODE_NOT_ONLINE);
 	EXPECT_NODE(node.open = false, NODE_NOT_OPEN);
+	EXPECT_NODE(node.engine_down = true, NODE_ENGINE_DOWN);
 	EXPECT_NODE(node.cpus_milli_used = 2001, CAPACITY_CPUS);
 	EXPECT_NODE(node.memory_used = 4 * GIB + 1, CAPACITY_MEMORY);
 	EXPECT_NODE(node.gpu_used = 2, CAPACITY_GPUS);
@@ -116,11 +117,11 @@ START_TEST(all_reasons_in_order)
 		UD_REASON_NOMATCH_CHECKPOINT_NODE,
 		UD_REASON_NOMATCH_LABELS, UD_REASON_NOMATCH_CPUS, UD_REASON_NOMATCH_MEMORY,
 		UD_REASON_NOMATCH_GPUS, UD_REASON_NODE_EXCLUDED, UD_REASON_NODE_NOT_ONLINE,
-		UD_REASON_NODE_NOT_OPEN,
+		UD_REASON_NODE_NOT_OPEN, UD_REASON_NODE_ENGINE_DOWN,
 	};
 	static const int amounts[] = {
-		UD_REASON_NODE_NOT_OPEN, UD_REASON_CAPACITY_CPUS, UD_REASON_CAPACITY_MEMORY,
-		UD_REASON_CAPACITY_GPUS,
+		UD_REASON_NODE_NOT_OPEN, UD_REASON_NODE_ENGINE_DOWN, UD_REASON_CAPACITY_CPUS,
+		UD_REASON_CAPACITY_MEMORY, UD_REASON_CAPACITY_GPUS,
 	};
 	PlacementNode node = make_node(7, 1000, GIB, 1, "a=1");
 	PlacementDemand demand = make_demand(2000, 2 * GIB, 2, "b=1");
@@ -130,6 +131,7 @@ START_TEST(all_reasons_in_order)
 	demand.only_node = 8;
 	node.online = false;
 	node.open = false;
+	node.engine_down = true;
 	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), PLACEMENT_REASONS_MAX);
 	ck_assert_mem_eq(reasons, totals, sizeof(totals));
 
@@ -137,10 +139,11 @@ START_TEST(all_reasons_in_order)
 	demand.excluded_node = 0;
 	demand.only_node = 7;
 	node.open = false;
+	node.engine_down = true;
 	node.cpus_milli_used = 3000;
 	node.memory_used = 3 * GIB;
 	node.gpu_used = 3;
-	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 4);
+	ck_assert_int_eq(placement_check_all(&node, &demand, reasons), 5);
 	ck_assert_mem_eq(reasons, amounts, sizeof(amounts));
 	ck_assert_int_eq(placement_check(&node, &demand), amounts[0]);
 }

@@ -2,7 +2,8 @@
 #
 # restarts.sh
 #	  What a node lives through, on a machine with an engine of its own: the
-#	  engine stopped, killed and restarted, with and without live-restore; a
+#	  engine stopped, killed and restarted, with and without live-restore; away for
+#	  a while, with work that waits for it; a
 #	  person who stops or removes a task's container; an agent that is killed and
 #	  stays dead, and one that is a container; the power cut; and the link, the
 #	  database or the bridge away for longer than a node's silence is accepted.
@@ -130,21 +131,49 @@ engine_goes KILL --live-restore
 engine_goes TERM --live-restore
 [ "$failed" -eq 0 ] || { tail -n 25 "$out/agent.log"; exit 1; }
 
+# ---- the engine stays away -------------------------------------------------
+
+engine_is_down() { is "$1" "SELECT engine_down_since IS NOT NULL FROM unidesk.nodes WHERE name = 'here'"; }
+engine_events() { sql "SELECT count(*) FROM unidesk.node_events WHERE what = '$1'"; }
+infra_failures_are() { is "$2" "SELECT infra_failures FROM unidesk_data.live WHERE task_id = $1"; }
+waits_for_engine() { is t "SELECT state = 'queued' AND reason = 'node.engine_down' AND message LIKE 'waits for the Docker Engine of here (since %' FROM unidesk.tasks WHERE id = $1"; }
+
+downs=$(engine_events engine_down) ups=$(engine_events engine_up)
+machine_engine_down KILL
+# Placed before that is known, and refused; or not even placed.
+hasty=$(submit_once true)
+check 'an engine that is away is known' within 15 engine_is_down t
+check 'without the node being offline' node_is online
+check 'a task that was placed comes back' within 10 waits_for_engine "$hasty"
+check 'with nothing used up' infra_failures_are "$hasty" 0
+tries=$(sql "SELECT attempts FROM unidesk.tasks WHERE id = $hasty")
+late=$(submit_once true)
+check 'a task that comes then is told why it waits' waits_for_engine "$late"
+check 'the engine comes back' machine_engine_up
+check 'which is known' within 10 engine_is_down f
+check 'the one runs' ends_in "$hasty" succeeded 60
+check 'and the other' ends_in "$late" succeeded 60
+check 'in the only attempt since' is "$((tries + 1)) 1" "SELECT string_agg(attempts::text, ' ' ORDER BY id) FROM unidesk.tasks WHERE id IN ($hasty, $late)"
+check 'each change is told once' same "$((downs + 1)) $((ups + 1))" "$(engine_events engine_down) $(engine_events engine_up)"
+
 # ---- people ----------------------------------------------------------------
 
 by_stop=$(submit_once "$saving")
 by_kill=$(submit_once "$saving")
 by_term=$(submit_once "$saving")
+by_int=$(submit_once "${saving/TERM/INT}")
 by_removal=$(submit_once "$saving")
-for task in "$by_stop" "$by_kill" "$by_term" "$by_removal"; do within 30 logged "$task" up; done
+for task in "$by_stop" "$by_kill" "$by_term" "$by_int" "$by_removal"; do within 30 logged "$task" up; done
 machine_docker stop "$(container_of "$by_stop")" >/dev/null
 machine_docker kill "$(container_of "$by_kill")" >/dev/null
 machine_docker kill -s TERM "$(container_of "$by_term")" >/dev/null
+machine_docker kill -s INT "$(container_of "$by_int")" >/dev/null
 machine_docker rm -f "$(container_of "$by_removal")" >/dev/null
-for task in "$by_stop" "$by_kill" "$by_term" "$by_removal"; do check "a person ends task $task: it runs again" ends_in "$task" succeeded; done
+for task in "$by_stop" "$by_kill" "$by_term" "$by_int" "$by_removal"; do check "a person ends task $task: it runs again" ends_in "$task" succeeded; done
 check 'stopped by somebody is no success' attempts_are "$by_stop" 'failed:node.engine_stopped succeeded'
 check 'nor killed' attempts_are "$by_kill" 'failed:node.engine_stopped succeeded'
 check 'nor told by a TERM' attempts_are "$by_term" 'failed:node.engine_stopped succeeded'
+check 'nor by an INT' attempts_are "$by_int" 'failed:node.engine_stopped succeeded'
 check 'removed is removed' attempts_are "$by_removal" 'lost:node.container_gone succeeded'
 
 # ---- an agent that stays dead ----------------------------------------------
