@@ -143,6 +143,8 @@ SELECT test.arrive('copy');
 SELECT test.task(:next);
 SELECT unidesk.cancel_task(:next);
 SELECT test.scheduling('^iden$', 3::smallint);
+-- The scheduler has read that the node is offline before the node is back.
+SELECT unidesk._wait_passes(3, 10000);
 SELECT unidesk.accept_machine('iden');
 SELECT test.task(:next), (SELECT count(*) FROM unidesk_data.held) AS held, (SELECT count(*) FROM unidesk_data.live WHERE left_on IS NOT NULL) AS "left";
 SELECT what, data FROM unidesk.node_events WHERE node = 'iden' AND what = 'machine_accepted' ORDER BY at, data;
@@ -178,6 +180,8 @@ SELECT kind, reply_value, reply_body FROM unnest(ARRAY['"x"', '1e400', '[]']) u,
 -- Agents of before have no id: the same engine is the same machine, another boot waits for silence.
 SELECT unidesk._tick(test.at(1600));
 SELECT test.scheduling('^iden$', 3::smallint);
+-- The scheduler has read that the node is offline before the node is back.
+SELECT unidesk._wait_passes(3, 10000);
 SELECT test.arrive('old'), test.arrive('old'), test.beat();
 UPDATE test.agent SET boot = 'b4' WHERE name = 'old';
 SELECT test.arrive('old');
@@ -206,6 +210,8 @@ SELECT unidesk.accept_machine('iden') >= 0 AS accepted;
 SELECT unidesk._tick(test.at(1703));
 SELECT code, detail FROM unidesk.check_invariants();
 SELECT test.scheduling('^iden$', 3::smallint);
+-- The scheduler has read that the node is offline before the node is back.
+SELECT unidesk._wait_passes(3, 10000);
 SELECT test.forget_unended();
 BEGIN;
 DELETE FROM unidesk_data.gpu g USING unidesk_data.node n WHERE n.id = g.node_id AND n.name = 'iden';
