@@ -19,6 +19,8 @@
 
 #include "agent/json.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/log.h"
 #include "common/reasons.h"
 
 #define CONNECT_TIMEOUT_MS 5000
@@ -208,6 +210,7 @@ docker_call(Docker *docker, DockerCall *call, UdError *err)
 	Transfer	transfer;
 	CURLcode	result;
 	CURL	   *easy;
+	int64_t		began;
 
 	pthread_once(&curl_once, init_curl);
 	easy = curl_easy_init();
@@ -225,8 +228,10 @@ docker_call(Docker *docker, DockerCall *call, UdError *err)
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 1000L * (call->timeout_s > 0 ? call->timeout_s : DOCKER_SMALL_CALL_S));
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_receive);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
+	began = clock_ns(CLOCK_MONOTONIC);
 	result = drive(easy, call);
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &call->status);
+	ud_debug("engine: %s %s: %ld, %.1f ms", call->method, call->path, call->status, (double) (clock_ns(CLOCK_MONOTONIC) - began) / 1e6);
 	curl_easy_cleanup(easy);
 	curl_slist_free_all(headers);
 	return judge_result(result, call, detail, err);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "agent/git_child.h"
+#include "agent/git_present.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -106,6 +107,11 @@ git_fetch(const GitSetup *setup, const char *trust, const char *url, const char 
 	snprintf(bytes_max, sizeof(bytes_max), "%" PRId64, setup->fetch_bytes_max);
 	memset(result, 0, sizeof(*result));
 	rc = mirror_path(setup, trust, url, mirror, err);
+	if (rc == 0 && git_present(setup, mirror, commit))
+	{
+		result->was_present = true;
+		return 0;
+	}
 	if (rc == 0)
 		rc = git_child_start(setup, arguments, false, &child, err);
 	if (rc != 0)
@@ -116,6 +122,7 @@ git_fetch(const GitSetup *setup, const char *trust, const char *url, const char 
 		sweep(setup, mirror);
 		return rc;
 	}
+	git_present_allow(setup, mirror);
 	result->was_present = verdict_number(verdict, "present=") != 0;
 	result->used_fallback = verdict_number(verdict, "fallback=") != 0;
 	result->received_bytes = verdict_number(verdict, "bytes=");

@@ -36,8 +36,6 @@
 #define POLL_MS 100
 #define PROGRESS_EVERY_MS 200
 #define RETRY_AFTER_MAX_S 86400
-/* Between the end of its status lines and its end. */
-#define EXIT_WAIT_MS 5000
 /* Descriptors are made above those that the child's are moved to. */
 #define FD_LOWEST 16
 
@@ -241,27 +239,16 @@ git_child_kill(const GitChild *child)
 	kill(child->pid, SIGKILL);
 }
 
-/* Wait for its end, at most so long; then kill it. */
+/*
+ * Its status lines have ended, which only its own end does, or it is not
+ * wanted any more: neither it nor anything it might have started stays.
+ */
 static void
-reap(GitChild *child, int64_t wait_ms)
+reap(GitChild *child)
 {
-	int64_t		deadline = clock_ms() + wait_ms;
-	struct timespec pause = {
-		.tv_nsec = 2 * 1000 * 1000,
-	};
-
-	for (;;)
-	{
-		pid_t		ended = waitpid(child->pid, NULL, clock_ms() < deadline ? WNOHANG : 0);
-
-		if (ended == child->pid || (ended < 0 && errno != EINTR))
-			break;
-		nanosleep(&pause, NULL);
-		if (clock_ms() >= deadline)
-			git_child_kill(child);
-	}
-	/* Nothing it might have started stays. */
-	kill(-child->pid, SIGKILL);
+	git_child_kill(child);
+	while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	child->pid = -1;
 }
 
@@ -433,9 +420,7 @@ git_child_wait(GitChild *child, const GitWatch *watch, char verdict[GIT_VERDICT_
 	ud_buf_release(&state.lines);
 	close(child->status_fd);
 	child->status_fd = -1;
-	if (rc != 0)
-		git_child_kill(child);
-	reap(child, EXIT_WAIT_MS);
+	reap(child);
 	if (child->output_fd >= 0)
 		close(child->output_fd);
 	child->output_fd = -1;

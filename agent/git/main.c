@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/git/confine.h"
 #include "agent/git/context.h"
 #include "agent/git/fetch.h"
 #include "agent/git/mirror.h"
@@ -160,6 +161,8 @@ restrict_process(const Options *options)
 	limit(RLIMIT_FSIZE, options->limits.bytes_max);
 #ifndef __SANITIZE_ADDRESS__
 	limit(RLIMIT_DATA, DATA_BYTES_MAX);
+	if (options->commit != NULL && options->url == NULL)
+		confine_reading(options->mirror, options->into);
 #endif
 }
 
@@ -218,7 +221,11 @@ run_reader(const char *command, const Options *options, UdError *err)
 	if (rc != 0)
 		return rc;
 	if (!reader_has(options->mirror, &oid, &repo, err))
+	{
+		/* What the ref promised is not there: the next attempt fetches it. */
+		mirror_forget(options->mirror, &oid);
 		return ud_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "commit %s is in the mirror no more", options->commit);
+	}
 	if (strcmp(command, "context") == 0)
 		rc = context_write(repo, &request, err);
 	else
@@ -249,7 +256,7 @@ main(int argc, char **argv)
 	if (rc == 0)
 	{
 		restrict_process(&options);
-		rc = mirror_setup(&err);
+		rc = mirror_setup(strcmp(command, "fetch") == 0, &err);
 	}
 	if (rc == 0 && strcmp(command, "fetch") == 0)
 		rc = run_fetch(&options, &err);

@@ -42,7 +42,7 @@ mirror_git_error(UdError *err, int code, int reason, const char *what)
 }
 
 int
-mirror_setup(UdError *err)
+mirror_setup(bool dials, UdError *err)
 {
 	static const git_config_level_t levels[] = {
 		GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL
@@ -62,7 +62,7 @@ mirror_setup(UdError *err)
 		rc = git_libgit2_opts(GIT_OPT_ENABLE_FSYNC_GITDIR, 1);
 	if (rc == 0)
 		rc = git_libgit2_opts(GIT_OPT_SET_PACK_MAX_OBJECTS, PACK_OBJECTS_MAX);
-	if (rc == 0 && (cert_file != NULL || cert_dir != NULL))
+	if (rc == 0 && dials && (cert_file != NULL || cert_dir != NULL))
 		rc = git_libgit2_opts(GIT_OPT_SET_SSL_CERT_LOCATIONS, cert_file, cert_dir);
 	if (rc != 0)
 		return mirror_git_error(err, UD_EIO, UD_REASON_PREP_FETCH_FAILED, "could not set up libgit2");
@@ -275,6 +275,13 @@ mirror_forget(const char *path, const git_oid *commit)
 	ref_name(commit, name);
 	if (mirror_open(path, &repo, &ignored) == 0)
 		git_reference_remove(repo, name);
+	else
+	{
+		/* The agent looks at the file alone. */
+		ud_auto_free char *file = ud_asprintf("%s/%s", path, name);
+
+		unlink(file);
+	}
 	git_repository_free(repo);
 	close(lock);
 }

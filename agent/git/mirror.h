@@ -17,8 +17,8 @@
  * the next fetch of the commit look again.
  */
 
-/* Once per process, before all else. */
-extern int	mirror_setup(UdError *err) UD_MUSTCHECK;
+/* Once per process, before all else; dials: certificates are needed. */
+extern int	mirror_setup(bool dials, UdError *err) UD_MUSTCHECK;
 
 /* Fill err from libgit2's last error, with the reason given; returns code. */
 extern int	mirror_git_error(UdError *err, int code, int reason, const char *what);

@@ -207,6 +207,35 @@ START_TEST(exact_present_incremental)
 
 END_TEST
 
+/* What is here is used without unidesk-git, as long as nothing has changed. */
+START_TEST(present_needs_no_child)
+{
+	char		mirror[4096];
+	GitFetchResult result;
+	UdError		err;
+	GitSetup	was = setup;
+
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	setup.program = "/nonexistent/unidesk-git";
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	ck_assert(result.was_present);
+	/* Another commit, another mirror, other hosts: all of these ask. */
+	ck_assert_int_ne(fetch_path("/full.git", commits[1], mirror, &result, &err), 0);
+	ck_assert_int_ne(fetch_path("/plain.git", commits[0], mirror, &result, &err), 0);
+	setup.allowed_hosts = "elsewhere.example:443";
+	ck_assert_int_ne(fetch_path("/full.git", commits[0], mirror, &result, &err), 0);
+	setup = was;
+	ck_ok(fetch_path("/full.git", commits[0], mirror, &result, &err), err);
+	/* A commit whose ref is gone, or no file, is fetched again. */
+	shell("rm %s/refs/unidesk/%s", mirror, commits[0]);
+	setup.program = "/nonexistent/unidesk-git";
+	ck_assert_int_ne(fetch_path("/full.git", commits[0], mirror, &result, &err), 0);
+	shell("ln -s ../../HEAD %s/refs/unidesk/%s", mirror, commits[0]);
+	ck_assert_int_ne(fetch_path("/full.git", commits[0], mirror, &result, &err), 0);
+}
+
+END_TEST
+
 START_TEST(trust_domains_are_apart)
 {
 	char		mirror[4096];
@@ -859,6 +888,7 @@ main(void)
 	tcase_add_unchecked_fixture(tests, set_up_all, tear_down_all);
 	tcase_add_checked_fixture(tests, set_up, NULL);
 	tcase_add_test(tests, exact_present_incremental);
+	tcase_add_test(tests, present_needs_no_child);
 	tcase_add_test(tests, trust_domains_are_apart);
 	tcase_add_test(tests, fallback);
 	tcase_add_test(tests, unknown_commit);

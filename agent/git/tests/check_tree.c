@@ -8,14 +8,20 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <git2.h>
+#include <linux/landlock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/git/confine.h"
 #include "agent/git/context.h"
 #include "agent/git/mirror.h"
 #include "common/buf.h"
@@ -42,7 +48,7 @@ set_up(void)
 	snprintf(mirror, sizeof(mirror), "%s/mirror", base);
 	snprintf(into, sizeof(into), "%s/into", base);
 	ck_assert_int_eq(mkdir(into, 0755), 0);
-	ck_assert_int_eq(mirror_setup(&err), 0);
+	ck_assert_int_eq(mirror_setup(false, &err), 0);
 	ck_assert_int_eq(mirror_open_for_fetch(mirror, &repo, &err), 0);
 	ck_assert_int_eq(git_repository_odb(&odb, repo), 0);
 }
@@ -459,6 +465,43 @@ START_TEST(dockerfile_paths)
 
 END_TEST
 
+static bool
+can_read(const char *path)
+{
+	int			fd = open(path, O_RDONLY);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno != EACCES;
+}
+
+/* In a child of its own: there is no way back. */
+START_TEST(confined)
+{
+	char		path[256];
+	int			status;
+	pid_t		pid;
+
+	/* A kernel without Landlock has nothing to test. */
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+		return;
+	pid = fork();
+	if (pid == 0)
+	{
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+			_exit(1);
+		confine_reading(mirror, into);
+		snprintf(path, sizeof(path), "%s/HEAD", mirror);
+		if (!can_read(path) || !can_read(into))
+			_exit(2);
+		_exit(can_read("/etc/passwd") || can_read(base) ? 3 : 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+END_TEST
+
 int
 main(void)
 {
@@ -480,6 +523,7 @@ main(void)
 	tcase_add_test(tests, missing_objects);
 	tcase_add_test(tests, contexts);
 	tcase_add_test(tests, dockerfile_paths);
+	tcase_add_test(tests, confined);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
