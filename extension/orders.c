@@ -13,61 +13,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 
+#include "desired.h"
 #include "orders.h"
 #include "shared.h"
-
-/*
- * Columns: session, incarnation, task, attempt, want, order_no, body.  $1 is
- * the server's time.  From running on there is no spec: a node that has lost
- * such an attempt must not start it again.
- */
-#define SELECT_DESIRED \
-	"SELECT n.session, l.incarnation, l.task_id, l.attempt, l.want, coalesce(l.order_no, 0)," \
-	" CASE l.want WHEN 1 THEN jsonb_build_object(" \
-	"'grace_s', l.grace_s, 'lease_s', nullif(l.lease_s, 0)" \
-	" + coalesce((SELECT d.extra_s FROM unidesk_data.downtime d WHERE d.node_id = l.node_id AND d.ended_at IS NULL), 0)," \
-	"'prepare_left_s', l.prepare_s - least(l.prepare_s, extract(epoch FROM $1 - l.placed_at)::bigint)," \
-	"'run_left_s', CASE WHEN l.started_at IS NULL THEN l.run_s" \
-	" ELSE l.run_s - least(l.run_s, extract(epoch FROM $1 - l.started_at)::bigint) END," \
-	"'idle_s', l.idle_s, 'warn_s', l.warn_s, 'warn_signal', l.warn_signal," \
-	"'spec', CASE WHEN l.attempt_state <= 3 THEN jsonb_build_object('project', p.name, 'trust', p.name," \
-	" 'code', jsonb_build_object('url', s.code_repo_url, 'commit', encode(t.code_commit, 'hex'))," \
-	" 'env', jsonb_build_object('url', s.env_repo_url, 'commit', encode(s.env_commit, 'hex'), 'dockerfile', s.dockerfile_path)," \
-	" 'command', to_jsonb(s.command), 'environment', coalesce(s.environment, '{}')," \
-	" 'cpus_milli', l.cpus_milli, 'memory', l.memory," \
-	" 'gpus', (SELECT coalesce(jsonb_agg(g.uuid ORDER BY g.index), '[]') FROM unidesk_data.gpu g" \
-	" WHERE g.node_id = l.node_id AND (l.gpu_mask >> g.index) & 1 = 1)) END)" \
-	" ELSE jsonb_build_object('grace_s', l.grace_s, 'final', unidesk._attempt_state_name(l.want_final)," \
-	" 'reason', unidesk._reason_name(l.want_reason)) END::text" \
-	" FROM unidesk_data.live l" \
-	" JOIN unidesk_data.node n ON n.id = l.node_id" \
-	" JOIN unidesk_data.task t ON t.id = l.task_id" \
-	" JOIN unidesk_data.spec s ON s.id = t.spec_id" \
-	" JOIN unidesk_data.project p ON p.id = t.project_id"
-
-static void
-send_desired_rows(ReturnSetInfo *result, int32 conn, int64 session, int64 *newest)
-{
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		UnideskOut	out = {0};
-		int64		order_no = unidesk_column_int64(row, 6);
-
-		out.kind = UNIDESK_OUT_SEND;
-		out.conn = conn;
-		out.session = session != 0 ? session : unidesk_column_int64(row, 1);
-		out.type = UD_MSG_DESIRED;
-		out.incarnation = unidesk_column_int64(row, 2);
-		out.task = unidesk_column_int64(row, 3);
-		out.attempt = unidesk_column_int32(row, 4);
-		out.state = unidesk_column_int32(row, 5);
-		out.value = order_no;
-		out.body = unidesk_column_text(row, 7);
-		out.body_bytes = strlen(out.body);
-		unidesk_out(result, &out);
-		*newest = Max(*newest, order_no);
-	}
-}
 
 int64
 unidesk_desired_revision(int32 node_id, int *count)
@@ -89,7 +37,7 @@ unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, in
 	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
 	UnideskOut	full = unidesk_answer(hello, UD_MSG_DESIRED_FULL);
-	int64		newest = 0;
+	UnideskDesired *desired;
 
 	full.session = session;
 	full.value = rev;
@@ -97,10 +45,14 @@ unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, in
 	unidesk_out(result, &full);
 	if (count == 0)
 		return;
-	unidesk_arg_time(&args, unidesk_now());
 	unidesk_arg_int32(&args, hello->node_id);
-	unidesk_execute(&plan, SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $2 AND l.left_on IS NULL ORDER BY l.task_id", &args);
-	send_desired_rows(result, hello->conn, session, &newest);
+	unidesk_desired_begin();
+	unidesk_query(&plan, UNIDESK_SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $1 AND l.left_on IS NULL ORDER BY l.task_id", &args);
+	desired = unidesk_desired_take(&count);
+	for (int i = 0; i < count; i++)
+		desired[i].session = session;
+	unidesk_desired_send(result, hello->conn, desired, count);
+	unidesk_desired_end();
 }
 
 void
@@ -119,8 +71,8 @@ unidesk_send_unwanted(ReturnSetInfo *result, const UnideskMessage *to, int64 ses
 	unidesk_out(result, &out);
 }
 
-/* More than these are found by a scan instead. */
-#define RECENT_MAX 4000
+/* More than these are found by a scan instead: the ring holds no more. */
+#define RECENT_MAX 16384
 
 /*
  * Tasks that may have orders for the bridge, from the ring of recent orders:
@@ -128,18 +80,15 @@ unidesk_send_unwanted(ReturnSetInfo *result, const UnideskMessage *to, int64 ses
  * their revision.  False when only a scan can tell.
  */
 static bool
-recent_tasks(int32 bridge_id, int64 cursor, const Datum *revs, int rev_count, Datum **tasks, int *count)
+recent_tasks(int32 bridge_id, int64 cursor, int64 oldest, bool any_opened, Datum **tasks, int *count)
 {
 	int64	   *ids = palloc(sizeof(int64) * RECENT_MAX * 2);
-	int64		oldest = PG_INT64_MAX;
 	int			fresh = 0;
 
 	*count = unidesk_recent_find(bridge_id, cursor, ids, RECENT_MAX);
 	if (*count < 0)
 		return false;
-	for (int i = 0; i < rev_count; i++)
-		oldest = Min(oldest, DatumGetInt64(revs[i]));
-	if (rev_count > 0)
+	if (any_opened)
 		fresh = unidesk_recent_find(0, oldest, ids + *count, RECENT_MAX);
 	if (fresh < 0)
 		return false;
@@ -150,10 +99,67 @@ recent_tasks(int32 bridge_id, int64 cursor, const Datum *revs, int rev_count, Da
 	return true;
 }
 
-#define ORDERS_FOR_BRIDGE \
-	" LEFT JOIN unnest($4, $5) AS f (session, rev) ON f.session = n.session" \
-	" WHERE l.state = 4 AND l.left_on IS NULL AND n.bridge_id = $2 AND n.session IS NOT NULL" \
-	" AND l.order_no > coalesce(f.rev, $3)"
+/* A session that has opened, and how far it knows its node's desired state. */
+typedef struct Opened
+{
+	int64		session;		/* key */
+	int64		rev;
+} Opened;
+
+static int
+compare_opened(const void *a, const void *b)
+{
+	const Opened *x = a;
+	const Opened *y = b;
+
+	return x->session < y->session ? -1 : x->session > y->session ? 1 : 0;
+}
+
+/*
+ * Keep the orders that are this bridge's and new to it: newer than its cursor,
+ * or for sessions that opened, newer than their revision.  Returns how many.
+ */
+static int
+keep_new(UnideskDesired *desired, int count, int32 bridge_id, int64 cursor, Opened *opened, int opened_count)
+{
+	int			kept = 0;
+
+	qsort(opened, opened_count, sizeof(Opened), compare_opened);
+	for (int i = 0; i < count; i++)
+	{
+		Opened		key = {desired[i].session, 0};
+		Opened	   *known = bsearch(&key, opened, opened_count, sizeof(Opened), compare_opened);
+
+		if (desired[i].session == 0 || desired[i].bridge_id != bridge_id ||
+			desired[i].order_no <= (known != NULL ? known->rev : cursor))
+			continue;
+		desired[kept++] = desired[i];
+	}
+	return kept;
+}
+
+/*
+ * Orders from the rows of live, all above a number ($1) or those of tasks ($2).
+ */
+static UnideskDesired *
+read_orders(int64 above, Datum *tasks, int task_count, int *count)
+{
+	static SPIPlanPtr scan_plan;
+	static SPIPlanPtr key_plan;
+	UnideskArgs args = {0};
+
+	unidesk_arg_int64(&args, above);
+	if (tasks == NULL)
+		unidesk_query(&scan_plan, UNIDESK_SELECT_DESIRED
+					  " WHERE l.node_id IS NOT NULL AND l.state = 4 AND l.left_on IS NULL AND l.order_no > $1 ORDER BY l.order_no", &args);
+	else
+	{
+		unidesk_arg_array(&args, INT8OID, tasks, NULL, task_count);
+		unidesk_query(&key_plan, UNIDESK_SELECT_DESIRED
+					  " WHERE l.state = 4 AND l.left_on IS NULL AND l.order_no > $1 AND l.task_id = ANY ($2) ORDER BY l.order_no", &args);
+	}
+	return unidesk_desired_take(count);
+}
 
 PG_FUNCTION_INFO_V1(unidesk_bridge_pull);
 
@@ -161,20 +167,20 @@ PG_FUNCTION_INFO_V1(unidesk_bridge_pull);
 Datum
 unidesk_bridge_pull(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr scan_plan;
-	static SPIPlanPtr key_plan;
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	UnideskArgs args = {0};
 	UnideskOut	cursor = {0};
 	int32		bridge_id;
 	int64		newest;
-	int64		sent = 0;
+	int64		oldest;
 	Datum	   *sessions;
 	Datum	   *revs;
 	int			rev_count;
 	int64		settled;
-	Datum	   *tasks;
+	Datum	   *tasks = NULL;
 	int			count;
+	bool		by_key;
+	Opened	   *opened;
+	UnideskDesired *desired;
 
 	unidesk_bridge_begin(fcinfo, "pull");
 	rev_count = unidesk_bridge_array(fcinfo, 3, "pull", &revs, NULL);
@@ -193,22 +199,29 @@ unidesk_bridge_pull(PG_FUNCTION_ARGS)
 	settled = unidesk_recent_newest();
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	unidesk_arg_time(&args, unidesk_now());
-	unidesk_arg_int32(&args, bridge_id);
-	unidesk_arg_int64(&args, newest);
-	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(2));
-	unidesk_arg(&args, INT8ARRAYOID, PG_GETARG_DATUM(3));
-	if (!recent_tasks(bridge_id, newest, revs, rev_count, &tasks, &count))
+	opened = palloc(sizeof(Opened) * (rev_count + 1));
+	oldest = newest;
+	for (int i = 0; i < rev_count; i++)
 	{
-		/* One snapshot shows whole commits: here what is seen counts too. */
-		unidesk_execute(&scan_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " ORDER BY l.order_no", &args);
-		send_desired_rows(result, 0, 0, &newest);
+		opened[i].session = DatumGetInt64(sessions[i]);
+		opened[i].rev = DatumGetInt64(revs[i]);
+		oldest = Min(oldest, opened[i].rev);
 	}
-	else if (count > 0)
+	by_key = recent_tasks(bridge_id, newest, oldest, rev_count > 0, &tasks, &count);
+	if (!by_key || count > 0)
 	{
-		unidesk_arg_array(&args, INT8OID, tasks, NULL, count);
-		unidesk_execute(&key_plan, SELECT_DESIRED ORDERS_FOR_BRIDGE " AND l.task_id = ANY ($6) ORDER BY l.order_no", &args);
-		send_desired_rows(result, 0, 0, &sent);
+		unidesk_desired_begin();
+		desired = read_orders(oldest, by_key ? tasks : NULL, count, &count);
+		count = keep_new(desired, count, bridge_id, newest, opened, rev_count);
+		unidesk_desired_send(result, 0, desired, count);
+		unidesk_desired_end();
+
+		/*
+		 * One snapshot shows whole commits: in a scan what is seen counts
+		 * too.
+		 */
+		if (!by_key && count > 0)
+			newest = Max(newest, desired[count - 1].order_no);
 	}
 	SPI_finish();
 	newest = Max(newest, settled);

@@ -89,8 +89,8 @@ unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, bool *nulls, in
 	unidesk_arg(args, get_array_type(element), PointerGetDatum(array));
 }
 
-uint64
-unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+static uint64
+execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, bool read_only)
 {
 	int			rc;
 
@@ -102,10 +102,22 @@ unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 		*plan = made;
 	}
-	rc = SPI_execute_plan(*plan, args->values, args->nulls, false, 0);
+	rc = SPI_execute_plan(*plan, args->values, args->nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
 	return SPI_processed;
+}
+
+uint64
+unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+{
+	return execute(plan, sql, args, false);
+}
+
+uint64
+unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+{
+	return execute(plan, sql, args, true);
 }
 
 Datum

@@ -201,6 +201,9 @@ extern void unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, boo
  */
 extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 
+/* The same for a statement that only reads, over the active snapshot. */
+extern uint64 unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
+
 /* Columns of row n of SPI_tuptable, counted from 1; *isnull may be NULL, then
  * a NULL reads as 0. */
 extern Datum unidesk_column(uint64 row, int column, bool *isnull);

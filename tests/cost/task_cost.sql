@@ -1,12 +1,20 @@
--- A bridge and 100 agents, played by SQL, take TASKS tasks from submit to end:
+-- A bridge and agents, played by SQL, take tasks from submit to end (nodes, 100,
+-- with cpus, 100, each):
 -- two reports each, in calls of up to 500 messages, one commit per call.
 \set QUIET on
+\if :{?nodes}
+\else
+\set nodes 100
+\endif
+\if :{?cpus}
+\else
+\set cpus 100
+\endif
 \set ON_ERROR_STOP on
 CREATE SCHEMA cost;
 SELECT unidesk.create_project('cost') \gset
 CREATE TABLE cost.run AS SELECT unidesk_bridge.register('cost', 1) AS bridge, 0::bigint AS cursor;
-CREATE TABLE cost.node AS SELECT i AS n, unidesk.create_node('cost' || i) AS token, 0 AS id FROM generate_series(1, 100) i;
-UPDATE cost.node c SET id = n.id FROM unidesk.nodes n WHERE n.name = 'cost' || c.n;
+CREATE TABLE cost.node (n int PRIMARY KEY, token text, id int, session bigint UNIQUE);
 
 CREATE FUNCTION cost.send(nodes int[], type int, states int[], sessions bigint[], tokens bytea[], incarnation bigint, tasks bigint[], attempts int[], bodies bytea[])
 	RETURNS SETOF unidesk_bridge.message LANGUAGE sql AS $$
@@ -15,9 +23,16 @@ CREATE FUNCTION cost.send(nodes int[], type int, states int[], sessions bigint[]
 		array_fill(1::bigint, ARRAY[cardinality(nodes)]), array_fill(0::bigint, ARRAY[cardinality(nodes)]), bodies) m
 $$;
 
-CREATE FUNCTION cost.connect() RETURNS bigint LANGUAGE sql AS $$
-	SELECT count(*) FROM cost.node c, cost.send(ARRAY[c.id], 1, ARRAY[0], ARRAY[0]::bigint[], ARRAY[sha256(convert_to(c.token, 'UTF8'))], 0, ARRAY[0]::bigint[], ARRAY[0],
-		ARRAY[convert_to('{"proto_min":1,"proto_max":1,"boot_id":"b","engine_id":"e","attempts":[],"resources":{"cpus_milli":100000,"memory":1000000000000}}', 'UTF8')])
+-- Nodes up to this number, connected.
+CREATE PROCEDURE cost.add_nodes(up_to int, cpus int) LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO cost.node SELECT i, unidesk.create_node('cost' || i) FROM generate_series((SELECT coalesce(max(n), 0) + 1 FROM cost.node), up_to) i;
+	UPDATE cost.node c SET id = n.id FROM unidesk_data.node n WHERE c.id IS NULL AND n.name = 'cost' || c.n;
+	PERFORM count(*) FROM cost.node c, cost.send(ARRAY[c.id], 1, ARRAY[0], ARRAY[0]::bigint[], ARRAY[sha256(convert_to(c.token, 'UTF8'))], 0, ARRAY[0]::bigint[], ARRAY[0],
+		ARRAY[convert_to(format('{"proto_min":1,"proto_max":1,"boot_id":"b","engine_id":"e","attempts":[],"resources":{"cpus_milli":%s,"memory":1000000000000}}', 1000 * cpus), 'UTF8')])
+		WHERE c.session IS NULL;
+	UPDATE cost.node c SET session = n.session FROM unidesk_data.node n WHERE n.id = c.id;
+END
 $$;
 
 -- Report the same state for these tasks.
@@ -48,8 +63,8 @@ BEGIN
 		idle := 0;
 		FOR orders IN
 			SELECT array_agg(p.task ORDER BY p.task) AS tasks, array_agg(p.attempt ORDER BY p.task) AS attempts,
-				array_agg(p.session ORDER BY p.task) AS sessions, array_agg(n.id ORDER BY p.task) AS nodes
-			FROM pulled p JOIN unidesk_data.node n ON n.session = p.session WHERE p.kind = 0 GROUP BY p.batch
+				array_agg(p.session ORDER BY p.task) AS sessions, array_agg((SELECT n.id FROM cost.node n WHERE n.session = p.session) ORDER BY p.task) AS nodes
+			FROM pulled p WHERE p.kind = 0 GROUP BY p.batch
 		LOOP
 			PERFORM cost.report(4, running, orders.tasks, orders.attempts, orders.sessions, orders.nodes, incarnation);
 			COMMIT;
@@ -61,4 +76,5 @@ BEGIN
 	IF done < wanted THEN RAISE 'only % of % tasks ended', done, wanted; END IF;
 END
 $$;
-SELECT cost.connect() \gset
+CALL cost.add_nodes(:nodes, :cpus);
+ANALYZE cost.node;
