@@ -86,6 +86,7 @@ SELECT test.report('es-a', :t6, 'rejected', '{"reason":"node.engine_error","mess
 SELECT t.state, t.reason, infra_failures, user_failures, excluded_node, l.not_before > unidesk._now() AS later FROM unidesk_data.live l JOIN unidesk.tasks t ON t.id = l.task_id WHERE task_id = :t6;
 -- It was down while that was prepared, and is back.
 SELECT test.engine('es-a', 'ok', 10);
+SELECT unidesk._wait_passes(3, 10000);
 SELECT attempts, state, node FROM unidesk.tasks WHERE id = :t6;
 SELECT test.report('es-a', :t6, 'preparing', '{"phase":"build"}', 2);
 SELECT test.engine('es-a', 'down');
@@ -94,6 +95,7 @@ SELECT test.report('es-a', :t6, 'failed', '{"reason":"node.engine_error"}', 2);
 SELECT infra_failures, excluded_node FROM unidesk_data.live WHERE task_id = :t6;
 -- An engine that fails while it is up is the node's fault, and what had begun is another matter.
 SELECT test.engine('es-a', 'ok', 10);
+SELECT unidesk._wait_passes(3, 10000);
 SELECT attempts, state, node FROM unidesk.tasks WHERE id = :t6;
 SELECT test.report('es-a', :t6, 'failed', '{"reason":"node.engine_error"}', 3);
 SELECT infra_failures, excluded_node = (SELECT id FROM test.node WHERE name = 'es-a') AS excluded FROM unidesk_data.live WHERE task_id = :t6;
