@@ -117,7 +117,7 @@ measure() # WHAT
 # The same at each of several sizes, and the last beside the first.
 compare() # NAME RATIO GROW SIZE...
 {
-	local name=$1 ratio_of=$2 grow=$3 first= size smallest
+	local name=$1 ratio_of=$2 grow=$3 first="" size smallest
 	shift 3
 	smallest=$1
 	for size in "$@"; do
