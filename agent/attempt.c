@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -92,6 +93,7 @@ attempt_add(Agent *agent, const Fence *fence, const char *node)
 	attempt->grace_s = 30;
 	attempt->prepare_deadline_ns = INT64_MAX;
 	attempt->run_deadline_ns = INT64_MAX;
+	attempt->alive_fd = -1;
 	attempt->phase = -1;
 	for (int i = 0; i < AGENT_STAGES; i++)
 		attempt->stage_ms[i] = -1;
@@ -109,6 +111,8 @@ attempt_free(Attempt *attempt)
 	logfile_release(&attempt->log.file);
 	task_spec_free(attempt->spec);
 	free(attempt->gpus);
+	if (attempt->alive_fd >= 0)
+		close(attempt->alive_fd);
 	free(attempt);
 }
 
