@@ -288,18 +288,6 @@ agent_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, vo
 	}
 }
 
-static int
-loop_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
-{
-	(void) user;
-	(void) in;
-	(void) len;
-	if (reason == LWS_CALLBACK_RAW_RX_FILE)
-		loop_dispatch(&bridge_of(wsi)->loop);
-	/* Its name is not a secret: a client may ask for it as a subprotocol. */
-	return reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION ? -1 : 0;
-}
-
 static const struct lws_protocols protocols[] = {
 	{
 		.name = "http",
@@ -309,10 +297,6 @@ static const struct lws_protocols protocols[] = {
 		.name = UD_PROTOCOL_NAME,
 		.callback = agent_callback,
 		.per_session_data_size = sizeof(AgentSocket),
-	},
-	{
-		.name = "loop",
-		.callback = loop_callback,
 	},
 	{
 		.name = NULL,
@@ -487,6 +471,7 @@ log_libwebsockets(int level, const char *line)
 int
 server_start(Server *server, Bridge *bridge, UdError *err)
 {
+	void	   *loops[] = {bridge->loop.ev};
 	struct lws_context_creation_info info = {0};
 
 	memset(server, 0, sizeof(*server));
@@ -502,7 +487,8 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 	lws_set_log_level(LLL_ERR | LLL_WARN, log_libwebsockets);
 	info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
 	info.protocols = protocols;
-	info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_LIBEV;
+	info.foreign_loops = loops;
 	info.user = bridge;
 	info.timeout_secs = REQUEST_TIMEOUT_S;
 	info.keepalive_timeout = KEEPALIVE_TIMEOUT_S;
@@ -511,9 +497,7 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 	if (server->context != NULL)
 		server->vhost = lws_create_vhost(server->context, &info);
 	if (server->vhost == NULL)
-		return ud_error(err, UD_EIO, 0, "could not set up libwebsockets");
-	if (loop_adopt(&bridge->loop, server->context, server->vhost, "loop", err) != 0)
-		return err->code;
+		return ud_error(err, UD_EIO, 0, "could not set up libwebsockets (is its libev plugin, libwebsockets-evlib-ev, installed?)");
 	loop_timer_set(&bridge->loop, &server->tick, TICK_US);
 	return open_listener(server, err);
 }

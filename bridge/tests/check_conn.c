@@ -31,7 +31,6 @@ setup(void)
 	ud_log_setup("check_conn", UD_LOG_ERROR);
 	memset(&bridge, 0, sizeof(bridge));
 	bridge.config = &config;
-	bridge.loop.epoll_fd = -1;
 	conn_table_init(&bridge.conns);
 	control_init(&bridge.control, &bridge);
 	relay_init(&bridge.relay, &bridge);
