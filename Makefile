@@ -2,7 +2,7 @@
 # its own.  `make help` lists the targets.
 
 # Libraries before their users; each lies in build/$(VARIANT)/NAME.
-PROGRAMS := common placement init bridge agent/git agent
+PROGRAMS := common placement init bridge agent/git agent bench/agents
 PG_CONFIG ?= pg_config
 PREFIX    ?= /usr
 VARIANT   ?= release

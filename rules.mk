@@ -22,7 +22,7 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -fstack-protector-strong $(WARN) $(CFLAGS)
              -MMD -MP -I$(TOP) $(if $(PKGS),$(shell pkg-config --cflags $(PKGS)))
 PKG_LIBS = $(if $(PKGS),$(shell pkg-config --libs $(PKGS)))
 
-SRCS    := $(filter-out $(EXCLUDE),$(wildcard *.c))
+SRCS    := $(filter-out $(EXCLUDE),$(wildcard *.c)) $(BORROWED)
 OBJS    := $(SRCS:%.c=$(BUILD)/%.o)
 LIBS    := $(foreach u,$(USES),$(OUT)/$(u)/lib$(u).a)
 TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/check_*.c))

@@ -19,5 +19,5 @@ bench_beside_server()
 	exec tools/private_pg.sh --keep-log "build/$name/server.log" --set fsync=on --set unidesk.disk_floor=64MB "$@" -- "$0"
 }
 
-# percentile P: of the numbers on standard input, one a line.
-percentile() { sort -n | awk -v p="$1" '{ v[NR] = $1 } END { i = int((NR - 1) * p / 100 + 0.5) + 1; printf "%.1f", v[i] }'; }
+# percentile P [DIGITS]: of the numbers on standard input, one a line.
+percentile() { sort -n | awk -v p="$1" -v d="${2:-1}" '{ v[NR] = $1 } END { i = int((NR - 1) * p / 100 + 0.5) + 1; printf "%.*f", d, v[i] }'; }
