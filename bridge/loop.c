@@ -33,7 +33,7 @@ loop_step(Loop *loop)
 }
 
 static void
-source_ready(struct ev_loop *ev, ev_io *io, int events)
+source_ready(struct ev_loop *ev, struct ev_io *io, int events)
 {
 	LoopSource *source = io->data;
 
@@ -65,7 +65,7 @@ loop_unwatch(Loop *loop, LoopSource *source)
 }
 
 static void
-timer_fired(struct ev_loop *ev, ev_timer *timer, int events)
+timer_fired(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
 	LoopTimer  *own = timer->data;
 

@@ -30,6 +30,8 @@
 #define SOCKETS_SPARE 64
 #define REQUEST_TIMEOUT_S 10
 #define KEEPALIVE_TIMEOUT_S 5
+/* Kept for each connection; what does not fit comes in pieces. */
+#define RX_BUFFER_BYTES 2048
 
 /* What a wsi's opaque pointer holds while its socket is counted. */
 typedef struct SocketMark
@@ -297,6 +299,7 @@ static const struct lws_protocols protocols[] = {
 		.name = UD_PROTOCOL_NAME,
 		.callback = agent_callback,
 		.per_session_data_size = sizeof(AgentSocket),
+		.rx_buffer_size = RX_BUFFER_BYTES,
 	},
 	{
 		.name = NULL,
@@ -380,10 +383,15 @@ on_accept(void *arg, uint32_t events)
 	}
 }
 
+/*
+ * A timer of libwebsockets, once a second: its libev plugin does not move its
+ * one alarm forward, so without this a request's time limit would wait for
+ * what was due before it, and that may be hours away.
+ */
 static void
-on_tick(void *arg)
+on_tick(lws_sorted_usec_list_t *tick)
 {
-	Server	   *server = arg;
+	Server	   *server = lws_container_of(tick, Server, tick);
 	Bridge	   *bridge = server->bridge;
 	int64_t		now = loop_now();
 	Conn	   *conn;
@@ -400,7 +408,7 @@ on_tick(void *arg)
 			ud_warning("refused %u connections, the last one: %s", server->refused, server->refused_why);
 		server->refused = 0;
 	}
-	loop_timer_set(&bridge->loop, &server->tick, TICK_US);
+	lws_sul_schedule(server->context, 0, &server->tick, on_tick, TICK_US);
 }
 
 static int
@@ -480,8 +488,6 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 	server->listener.fd = -1;
 	server->listener.ready = on_accept;
 	server->listener.arg = server;
-	server->tick.fire = on_tick;
-	server->tick.arg = server;
 	server->frame = ud_malloc(LWS_PRE + UD_FRAME_BYTES_MAX);
 	set_descriptor_limit(server);
 	lws_set_log_level(LLL_ERR | LLL_WARN, log_libwebsockets);
@@ -498,7 +504,9 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 		server->vhost = lws_create_vhost(server->context, &info);
 	if (server->vhost == NULL)
 		return ud_error(err, UD_EIO, 0, "could not set up libwebsockets (is its libev plugin, libwebsockets-evlib-ev, installed?)");
-	loop_timer_set(&bridge->loop, &server->tick, TICK_US);
+	lws_sul_schedule(server->context, 0, &server->tick, on_tick, TICK_US);
+	/* The alarm is first set when something has happened. */
+	lws_cancel_service(server->context);
 	return open_listener(server, err);
 }
 
@@ -518,7 +526,7 @@ server_release(Server *server)
 	server_stop_listening(server);
 	if (server->context != NULL)
 	{
-		loop_timer_cancel(&server->bridge->loop, &server->tick);
+		lws_sul_cancel(&server->tick);
 		lws_context_destroy(server->context);
 	}
 	server->context = NULL;
