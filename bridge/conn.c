@@ -50,8 +50,6 @@
 #define NODE_CONNECTIONS_MAX 8
 #define NODE_ARRIVALS_RATE 1
 #define NODE_ARRIVALS_BURST 60
-/* Reassembly memory kept between frames. */
-#define IN_BYTES_KEPT (16 * 1024)
 
 void
 conn_table_init(ConnTable *table)
@@ -444,10 +442,8 @@ conn_receive(Conn *conn, const void *bytes, size_t len, bool first, bool last, b
 	}
 	if (code != 0)
 		conn_close(conn, code, err.message);
-	else if (last && conn->in.size > IN_BYTES_KEPT)
-		ud_buf_release(&conn->in);
 	else if (last)
-		ud_buf_reset(&conn->in);
+		ud_buf_release(&conn->in);
 }
 
 void
@@ -469,9 +465,10 @@ conn_tick(Conn *conn, int64_t now)
 		conn_close_unread(conn);
 	else if (conn->frame_partial && now - conn->frame_since > HANGUP_AFTER_US)
 		conn_close(conn, CLOSE_GOING_AWAY, "a frame did not end in time");
-	else if (now - conn->pinged_at > PING_AFTER_US)
+	else if (now - conn->pinged_at > PING_AFTER_US &&
+			 (now - conn->taken_at > PING_AFTER_US || now - conn->received_at > PING_AFTER_US))
 	{
-		/* Whatever else flows: the agent, too, relies on hearing from us. */
+		/* Either side was silent: the agent, too, relies on hearing from us. */
 		conn->pinged_at = now;
 		conn->ping_due = true;
 		conn_wish_to_write(conn);

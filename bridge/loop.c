@@ -1,6 +1,6 @@
 /*
  * loop.c
- *	  File descriptors and timers in libwebsockets' event loop.
+ *	  File descriptors and timers in libev's event loop.
  */
 #include "loop.h"
 
@@ -8,98 +8,90 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
-
-#include "common/log.h"
-
-#define EVENTS_PER_WAIT 16
 
 int
 loop_init(Loop *loop, UdError *err)
 {
-	loop->context = NULL;
-	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll_fd < 0)
-		return ud_error(err, UD_EIO, 0, "could not create an epoll instance: %s", strerror(errno));
-	return 0;
-}
-
-int
-loop_adopt(Loop *loop, struct lws_context *context, struct lws_vhost *vhost,
-		   const char *protocol, UdError *err)
-{
-	lws_sock_file_fd_type fd;
-
-	fd.filefd = loop->epoll_fd;
-	loop->context = context;
-	if (lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, fd, protocol, NULL) == NULL)
-		return ud_error(err, UD_EIO, 0, "could not add the epoll instance to the event loop");
+	loop->ev = ev_loop_new(EVBACKEND_EPOLL);
+	if (loop->ev == NULL)
+		return ud_error(err, UD_EIO, 0, "could not create an event loop: %s", strerror(errno));
 	return 0;
 }
 
 void
-loop_dispatch(Loop *loop)
+loop_release(Loop *loop)
 {
-	struct epoll_event events[EVENTS_PER_WAIT];
-	int			count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
+	if (loop->ev != NULL)
+		ev_loop_destroy(loop->ev);
+	loop->ev = NULL;
+}
 
-	for (int i = 0; i < count; i++)
-	{
-		LoopSource *source = events[i].data.ptr;
+void
+loop_step(Loop *loop)
+{
+	ev_run(loop->ev, EVRUN_ONCE);
+}
 
-		/* An earlier event of this round may have ended it. */
-		if (source->fd >= 0)
-			source->ready(source->arg, events[i].events);
-	}
+static void
+source_ready(struct ev_loop *ev, struct ev_io *io, int events)
+{
+	LoopSource *source = io->data;
+
+	(void) ev;
+	source->ready(source->arg, (events & EV_READ ? EPOLLIN : 0u) | (events & EV_WRITE ? EPOLLOUT : 0u));
 }
 
 void
 loop_watch(Loop *loop, LoopSource *source, int fd, uint32_t events)
 {
-	struct epoll_event event = {0};
-
-	event.events = events;
-	event.data.ptr = source;
-	/* The old one is usually closed by now, and then already forgotten. */
-	if (source->fd >= 0 && source->fd != fd)
-		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
-	source->fd = fd;
-	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0)
+	if (loop->ev == NULL)
 		return;
-	if (errno != ENOENT || epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
-		ud_err("could not watch a descriptor: %s", strerror(errno));
+	/* Always anew: the same number may be another socket by now. */
+	loop_unwatch(loop, source);
+	ev_io_init(&source->io, source_ready, fd,
+			   (events & EPOLLIN ? EV_READ : 0) | (events & EPOLLOUT ? EV_WRITE : 0));
+	source->io.data = source;
+	source->fd = fd;
+	ev_io_start(loop->ev, &source->io);
 }
 
 void
 loop_unwatch(Loop *loop, LoopSource *source)
 {
-	if (source->fd < 0)
+	if (loop->ev == NULL || source->fd < 0)
 		return;
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	ev_io_stop(loop->ev, &source->io);
 	source->fd = -1;
 }
 
 static void
-timer_fired(lws_sorted_usec_list_t *sul)
+timer_fired(struct ev_loop *ev, struct ev_timer *timer, int events)
 {
-	LoopTimer  *timer = lws_container_of(sul, LoopTimer, sul);
+	LoopTimer  *own = timer->data;
 
-	timer->fire(timer->arg);
+	(void) ev;
+	(void) events;
+	own->fire(own->arg);
 }
 
+/* Counted from now, not from when the loop last woke. */
 void
 loop_timer_set(Loop *loop, LoopTimer *timer, int64_t delay_us)
 {
-	if (loop->context != NULL)
-		lws_sul_schedule(loop->context, 0, &timer->sul, timer_fired,
-						 delay_us > 0 ? delay_us : 1);
+	if (loop->ev == NULL)
+		return;
+	loop_timer_cancel(loop, timer);
+	ev_now_update(loop->ev);
+	ev_timer_init(&timer->timer, timer_fired, (double) (delay_us > 0 ? delay_us : 0) / 1e6, 0.0);
+	timer->timer.data = timer;
+	ev_timer_start(loop->ev, &timer->timer);
 }
 
 void
 loop_timer_cancel(Loop *loop, LoopTimer *timer)
 {
-	if (loop->context != NULL)
-		lws_sul_cancel(&timer->sul);
+	if (loop->ev != NULL)
+		ev_timer_stop(loop->ev, &timer->timer);
 }
 
 int64_t

@@ -94,8 +94,7 @@ run(Bridge *bridge, Signals *signals, UdError *err)
 	ud_info("version %s listens on %s port %s", UNIDESK_VERSION,
 			bridge->config->listen_address, bridge->config->listen_port);
 	while (bridge->drain.phase != DRAIN_DONE)
-		if (lws_service(bridge->server.context, 0) < 0)
-			return ud_error(err, UD_EIO, 0, "the event loop failed");
+		loop_step(&bridge->loop);
 	return 0;
 }
 
@@ -104,12 +103,12 @@ static void
 release(Bridge *bridge)
 {
 	server_release(&bridge->server);
-	bridge->loop.context = NULL;
 	conn_table_release(&bridge->conns);
 	relay_release(&bridge->relay);
 	listen_release(&bridge->listen);
 	control_release(&bridge->control);
 	tokens_release(&bridge->tokens);
+	loop_release(&bridge->loop);
 }
 
 static int

@@ -27,6 +27,11 @@
 #define MOMENT_DELAY_US (100 * INT64_C(1000))
 #define FAILURES_MAX 3
 #define DROP_TOLD_EVERY_US (10 * INT64_C(1000000))
+/*
+ * Beats are gathered for so long after a call: nobody waits for one, and a call
+ * costs the database as much as the beats of a hundred nodes.
+ */
+#define BEATS_EVERY_US (250 * INT64_C(1000))
 #define LOSSES_BEFORE_ALONE 2
 #define LOSSES_MAX 5
 /* How far back a newer beat or report looks for the one it replaces. */
@@ -338,10 +343,19 @@ relay_send(Relay *relay, Channel number)
 	int			lengths[RECEIVE_ARRAYS + 1];
 	uint8_t		bridge_id[4];
 	DbCall		call = {0};
+	int64_t		now = loop_now();
 
-	if (channel->batch_count > 0 || TAILQ_EMPTY(&channel->queue) ||
-		relay_collect(channel, loop_now()) == 0)
+	if (channel->batch_count > 0 || TAILQ_EMPTY(&channel->queue))
 		return false;
+	if (now < channel->not_before)
+	{
+		loop_timer_set(&relay->bridge->loop, &channel->timer, channel->not_before - now);
+		return false;
+	}
+	if (relay_collect(channel, now) == 0)
+		return false;
+	if (number == CHANNEL_BEATS)
+		channel->not_before = now + BEATS_EVERY_US;
 	for (int i = 0; i < RECEIVE_ARRAYS; i++)
 		pgarray_reset(&channel->arrays[i], receive_types[i]);
 	for (int i = 0; i < channel->batch_count; i++)

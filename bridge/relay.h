@@ -45,7 +45,8 @@ typedef struct RelayChannel
 											 * task */
 	int			batch_count;
 	PgArray		arrays[RECEIVE_ARRAYS];
-	LoopTimer	timer;			/* the first not_before */
+	int64_t		not_before;		/* of the next call */
+	LoopTimer	timer;			/* then, or the first message's not_before */
 } RelayChannel;
 
 typedef struct Relay

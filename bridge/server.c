@@ -30,6 +30,8 @@
 #define SOCKETS_SPARE 64
 #define REQUEST_TIMEOUT_S 10
 #define KEEPALIVE_TIMEOUT_S 5
+/* Kept for each connection; what does not fit comes in pieces. */
+#define RX_BUFFER_BYTES 2048
 
 /* What a wsi's opaque pointer holds while its socket is counted. */
 typedef struct SocketMark
@@ -288,18 +290,6 @@ agent_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, vo
 	}
 }
 
-static int
-loop_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
-{
-	(void) user;
-	(void) in;
-	(void) len;
-	if (reason == LWS_CALLBACK_RAW_RX_FILE)
-		loop_dispatch(&bridge_of(wsi)->loop);
-	/* Its name is not a secret: a client may ask for it as a subprotocol. */
-	return reason == LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION ? -1 : 0;
-}
-
 static const struct lws_protocols protocols[] = {
 	{
 		.name = "http",
@@ -309,10 +299,7 @@ static const struct lws_protocols protocols[] = {
 		.name = UD_PROTOCOL_NAME,
 		.callback = agent_callback,
 		.per_session_data_size = sizeof(AgentSocket),
-	},
-	{
-		.name = "loop",
-		.callback = loop_callback,
+		.rx_buffer_size = RX_BUFFER_BYTES,
 	},
 	{
 		.name = NULL,
@@ -396,10 +383,15 @@ on_accept(void *arg, uint32_t events)
 	}
 }
 
+/*
+ * A timer of libwebsockets, once a second: its libev plugin does not move its
+ * one alarm forward, so without this a request's time limit would wait for
+ * what was due before it, and that may be hours away.
+ */
 static void
-on_tick(void *arg)
+on_tick(lws_sorted_usec_list_t *tick)
 {
-	Server	   *server = arg;
+	Server	   *server = lws_container_of(tick, Server, tick);
 	Bridge	   *bridge = server->bridge;
 	int64_t		now = loop_now();
 	Conn	   *conn;
@@ -416,7 +408,7 @@ on_tick(void *arg)
 			ud_warning("refused %u connections, the last one: %s", server->refused, server->refused_why);
 		server->refused = 0;
 	}
-	loop_timer_set(&bridge->loop, &server->tick, TICK_US);
+	lws_sul_schedule(server->context, 0, &server->tick, on_tick, TICK_US);
 }
 
 static int
@@ -487,6 +479,7 @@ log_libwebsockets(int level, const char *line)
 int
 server_start(Server *server, Bridge *bridge, UdError *err)
 {
+	void	   *loops[] = {bridge->loop.ev};
 	struct lws_context_creation_info info = {0};
 
 	memset(server, 0, sizeof(*server));
@@ -495,14 +488,13 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 	server->listener.fd = -1;
 	server->listener.ready = on_accept;
 	server->listener.arg = server;
-	server->tick.fire = on_tick;
-	server->tick.arg = server;
 	server->frame = ud_malloc(LWS_PRE + UD_FRAME_BYTES_MAX);
 	set_descriptor_limit(server);
 	lws_set_log_level(LLL_ERR | LLL_WARN, log_libwebsockets);
 	info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
 	info.protocols = protocols;
-	info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_LIBEV;
+	info.foreign_loops = loops;
 	info.user = bridge;
 	info.timeout_secs = REQUEST_TIMEOUT_S;
 	info.keepalive_timeout = KEEPALIVE_TIMEOUT_S;
@@ -511,10 +503,10 @@ server_start(Server *server, Bridge *bridge, UdError *err)
 	if (server->context != NULL)
 		server->vhost = lws_create_vhost(server->context, &info);
 	if (server->vhost == NULL)
-		return ud_error(err, UD_EIO, 0, "could not set up libwebsockets");
-	if (loop_adopt(&bridge->loop, server->context, server->vhost, "loop", err) != 0)
-		return err->code;
-	loop_timer_set(&bridge->loop, &server->tick, TICK_US);
+		return ud_error(err, UD_EIO, 0, "could not set up libwebsockets (is its libev plugin, libwebsockets-evlib-ev, installed?)");
+	lws_sul_schedule(server->context, 0, &server->tick, on_tick, TICK_US);
+	/* The alarm is first set when something has happened. */
+	lws_cancel_service(server->context);
 	return open_listener(server, err);
 }
 
@@ -534,7 +526,7 @@ server_release(Server *server)
 	server_stop_listening(server);
 	if (server->context != NULL)
 	{
-		loop_timer_cancel(&server->bridge->loop, &server->tick);
+		lws_sul_cancel(&server->tick);
 		lws_context_destroy(server->context);
 	}
 	server->context = NULL;

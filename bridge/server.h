@@ -27,7 +27,7 @@ typedef struct Server
 	size_t		sockets;		/* accepted, upgraded or not */
 	size_t		sockets_max;
 	Map			per_address;	/* address key -> sockets */
-	LoopTimer	tick;
+	lws_sorted_usec_list_t tick;
 	unsigned	refused;		/* since the last line about it */
 	char		refused_why[96];
 	int			ticks;

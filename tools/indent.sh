@@ -48,7 +48,7 @@ typedefs()
 }
 
 libraries=()
-for path in /usr/include/libwebsockets* /usr/include/json-c /usr/include/git2* /usr/include/check.h \
+for path in /usr/include/libwebsockets* /usr/include/ev.h /usr/include/json-c /usr/include/git2* /usr/include/check.h \
 	/usr/include/*/curl /usr/include/curl "$(pg_config --includedir 2>/dev/null)/libpq-fe.h"; do
 	[ ! -e "$path" ] || libraries+=("$path")
 done

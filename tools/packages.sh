@@ -91,7 +91,7 @@ group()
 			need_command make make
 			need_command pkg-config pkg-config
 			need_package libc6-dev libcurl4-openssl-dev libgit2-dev libjson-c-dev \
-				libpq-dev libssl-dev libwebsockets-dev "$(first_offered postgresql-server-dev-15 postgresql-server-dev-17)"
+				libev-dev libpq-dev libssl-dev libwebsockets-dev libwebsockets-evlib-ev "$(first_offered postgresql-server-dev-15 postgresql-server-dev-17)"
 			;;
 		check)
 			group build

@@ -31,7 +31,6 @@ setup(void)
 	ud_log_setup("check_conn", UD_LOG_ERROR);
 	memset(&bridge, 0, sizeof(bridge));
 	bridge.config = &config;
-	bridge.loop.epoll_fd = -1;
 	conn_table_init(&bridge.conns);
 	control_init(&bridge.control, &bridge);
 	relay_init(&bridge.relay, &bridge);
@@ -615,6 +614,16 @@ START_TEST(time_limits)
 	now = conn->received_at;
 	conn_tick(conn, now + 20 * second);
 	ck_assert(!conn->ping_due);
+	/* Both sides talk: no ping.  One is silent: a ping. */
+	conn->received_at = conn->taken_at = now + 20 * second;
+	conn_tick(conn, now + 31 * second);
+	ck_assert(!conn->ping_due);
+	conn->taken_at = now;
+	conn_tick(conn, now + 31 * second);
+	ck_assert(conn->ping_due);
+	conn->ping_due = false;
+	conn->pinged_at = conn->received_at = now;
+	conn->taken_at = now + 20 * second;
 	conn_tick(conn, now + 31 * second);
 	ck_assert(conn->ping_due);
 	conn_tick(conn, now + 74 * second);

@@ -98,7 +98,6 @@ case 'a part of the subprotocol is 400', sub {
 case 'names of the bridge\'s own are no subprotocols', sub {
 	wanted(status_of(headers => { 'Sec-WebSocket-Protocol' => 'loop' }), 400)
 		// wanted(status_of(headers => { 'Sec-WebSocket-Protocol' => 'http' }), 400)
-		// wanted(status_of(headers => { 'Sec-WebSocket-Protocol' => 'loop, unidesk.agent.v1' }), 400, 'eof')
 		// wanted(status_of(token => undef, headers => { 'Sec-WebSocket-Protocol' => 'http, unidesk.agent.v1' }), 400, 401, 'eof');
 };
 case 'a subprotocol list of 10 kB is refused', sub {
