@@ -117,7 +117,7 @@ measure() # WHAT
 # The same at each of several sizes, and the last beside the first.
 compare() # NAME RATIO GROW SIZE...
 {
-	local name=$1 ratio_of=$2 grow=$3 first= size smallest
+	local name=$1 ratio_of=$2 grow=$3 first="" size smallest
 	shift 3
 	smallest=$1
 	for size in "$@"; do
@@ -160,7 +160,9 @@ have_history()
 	settle
 }
 
+# shellcheck disable=SC2086 # lists of sizes
 scenario_queued() { set_up 100 10; compare queued _vs_SMALLEST_queued have_queued $QUEUED; }
+# shellcheck disable=SC2086
 scenario_nodes() { set_up 1 1; compare nodes _vs_SMALLEST_nodes have_nodes $NODES; }
 
 scenario_history()
