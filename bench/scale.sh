@@ -160,7 +160,9 @@ have_history()
 	settle
 }
 
+# shellcheck disable=SC2086 # lists of sizes
 scenario_queued() { set_up 100 10; compare queued _vs_SMALLEST_queued have_queued $QUEUED; }
+# shellcheck disable=SC2086
 scenario_nodes() { set_up 1 1; compare nodes _vs_SMALLEST_nodes have_nodes $NODES; }
 
 scenario_history()

@@ -104,10 +104,10 @@ take_nodes(UnideskDesired *desired, int count)
 	for (int i = 0; i < count; i++)
 		keys[i] = desired[i].node_id;
 	distinct_argument(&args, INT4OID, keys, count);
-	rows = unidesk_query(&plan,
-						 "SELECT n.id, n.session, n.bridge_id, d.extra_s FROM unidesk_data.node n"
-						 " LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL"
-						 " WHERE n.id = ANY ($1) ORDER BY n.id", &args);
+	rows = unidesk_query_by_key(&plan,
+								"SELECT n.id, n.session, n.bridge_id, d.extra_s FROM unidesk_data.node n"
+								" LEFT JOIN unidesk_data.downtime d ON d.node_id = n.id AND d.ended_at IS NULL"
+								" WHERE n.id = ANY ($1) ORDER BY n.id", &args);
 	nodes = palloc(sizeof(OrderNode) * (rows + 1));
 	for (uint64 row = 0; row < rows; row++)
 	{
@@ -274,10 +274,10 @@ read_specs(Shared *shared, const UnideskDesired *desired, int count)
 	if (n == 0)
 		return;
 	distinct_argument(&args, INT8OID, keys, n);
-	shared->spec_count = (int) unidesk_query(&plan,
-											 "SELECT s.id, p.name, s.code_repo_url, s.env_repo_url, s.env_commit, s.dockerfile_path, s.command, s.environment"
-											 " FROM unidesk_data.spec s JOIN unidesk_data.project p ON p.id = s.project_id"
-											 " WHERE s.id = ANY ($1) ORDER BY s.id", &args);
+	shared->spec_count = (int) unidesk_query_by_key(&plan,
+													"SELECT s.id, p.name, s.code_repo_url, s.env_repo_url, s.env_commit, s.dockerfile_path, s.command, s.environment"
+													" FROM unidesk_data.spec s JOIN unidesk_data.project p ON p.id = s.project_id"
+													" WHERE s.id = ANY ($1) ORDER BY s.id", &args);
 	shared->specs = palloc(sizeof(OrderSpec) * (shared->spec_count + 1));
 	for (int i = 0; i < shared->spec_count; i++)
 	{
@@ -300,8 +300,8 @@ read_gpus(Shared *shared, const UnideskDesired *desired, int count)
 	if (n == 0)
 		return;
 	distinct_argument(&args, INT4OID, keys, n);
-	shared->gpu_count = (int) unidesk_query(&plan,
-											"SELECT node_id, index, uuid FROM unidesk_data.gpu WHERE node_id = ANY ($1) ORDER BY node_id, index", &args);
+	shared->gpu_count = (int) unidesk_query_by_key(&plan,
+												   "SELECT node_id, index, uuid FROM unidesk_data.gpu WHERE node_id = ANY ($1) ORDER BY node_id, index", &args);
 	shared->gpus = palloc(sizeof(OrderGpu) * (shared->gpu_count + 1));
 	for (int i = 0; i < shared->gpu_count; i++)
 	{

@@ -91,7 +91,7 @@ unidesk_live_lock(int64 task_id, bool wait, UnideskLive *live)
 		return lock;
 	}
 	unidesk_arg_int64(&args, task_id);
-	if (unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = $1 FOR NO KEY UPDATE", &args) == 0)
+	if (unidesk_execute_by_key(&plan, SELECT_LIVE " WHERE task_id = $1 FOR NO KEY UPDATE", &args) == 0)
 		return UNIDESK_ABSENT;
 	read_live(0, live);
 	return UNIDESK_LOCKED;
@@ -107,7 +107,7 @@ unidesk_live_lock_waiting(const int64 *task_ids, int count, UnideskLive *lives)
 	for (int i = 0; i < count; i++)
 		ids[i] = Int64GetDatum(task_ids[i]);
 	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
-	unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id FOR NO KEY UPDATE", &args);
+	unidesk_execute_by_key(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id FOR NO KEY UPDATE", &args);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		read_live(row, &lives[row]);
 	return (int) SPI_processed;
@@ -129,7 +129,7 @@ mark_busy(const int64 *task_ids, int count, UnideskLock *locks)
 	if (n == 0)
 		return;
 	unidesk_arg_array(&args, INT8OID, ids, NULL, n);
-	unidesk_execute(&plan, "SELECT task_id FROM unidesk_data.live WHERE task_id = ANY ($1) ORDER BY task_id", &args);
+	unidesk_execute_by_key(&plan, "SELECT task_id FROM unidesk_data.live WHERE task_id = ANY ($1) ORDER BY task_id", &args);
 	for (uint64 row = 0, i = 0; row < SPI_processed; row++)
 	{
 		while (task_ids[i] != unidesk_column_int64(row, 1))
@@ -163,8 +163,8 @@ unidesk_live_lock_many(const int64 *task_ids, int count, UnideskLive *lives, Uni
 		locks[i] = UNIDESK_ABSENT;
 	}
 	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
-	unidesk_execute(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id"
-					" FOR NO KEY UPDATE SKIP LOCKED", &args);
+	unidesk_execute_by_key(&plan, SELECT_LIVE " WHERE task_id = ANY ($1) ORDER BY task_id"
+						   " FOR NO KEY UPDATE SKIP LOCKED", &args);
 	for (uint64 row = 0, i = 0; row < SPI_processed; row++)
 	{
 		while (task_ids[i] != unidesk_column_int64(row, 1))

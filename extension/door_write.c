@@ -80,10 +80,10 @@ write_events(const UnideskDoor *door)
 	COLUMN(&c, INT4OID, Int32GetDatum(e[i].actor.id), false);
 	COLUMN(&c, BYTEAOID, steps_datum(&e[i]), e[i].step_count < 2);
 	COLUMN(&c, TEXTOID, CStringGetTextDatum(e[i].data), e[i].data == NULL);
-	unidesk_execute(&plan,
-					"INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state,"
-					" reason, actor_kind, actor_id, steps, data)"
-					" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state,"
+						   " reason, actor_kind, actor_id, steps, data)"
+						   " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
 }
 
 /* Rows of live that stay there. */
@@ -108,14 +108,14 @@ write_lives(UnideskLive **lives, int count)
 	TIME_OR_NULL(&c, lives[i]->started_at);
 	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(lives[i]->state_at), false);
 	COLUMN(&c, BOOLOID, BoolGetDatum(lives[i]->needs_order), false);
-	unidesk_execute(&plan,
-					"UPDATE unidesk_data.live l SET state = x.state, reason = x.reason, seq = x.seq,"
-					" attempt_state = x.attempt_state, phase = x.phase, want = x.want, want_final = x.want_final,"
-					" want_reason = x.want_reason, started_at = x.started_at, state_at = x.state_at,"
-					" order_no = CASE WHEN x.needs_order THEN NULL ELSE l.order_no END"
-					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS x (task_id, state, reason, seq,"
-					" attempt_state, phase, want, want_final, want_reason, started_at, state_at, needs_order)"
-					" WHERE l.task_id = x.task_id", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "UPDATE unidesk_data.live l SET state = x.state, reason = x.reason, seq = x.seq,"
+						   " attempt_state = x.attempt_state, phase = x.phase, want = x.want, want_final = x.want_final,"
+						   " want_reason = x.want_reason, started_at = x.started_at, state_at = x.state_at,"
+						   " order_no = CASE WHEN x.needs_order THEN NULL ELSE l.order_no END"
+						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS x (task_id, state, reason, seq,"
+						   " attempt_state, phase, want, want_final, want_reason, started_at, state_at, needs_order)"
+						   " WHERE l.task_id = x.task_id", &c.args);
 }
 
 /* Rows of live that wait from now on, without an attempt. */
@@ -139,16 +139,16 @@ write_requeued(UnideskLive **lives, int count)
 	COLUMN(&c, INT2OID, Int16GetDatum(lives[i]->infra_failures), false);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->restarts), lives[i]->restarts == 0);
 	COLUMN(&c, INT4OID, Int32GetDatum(lives[i]->checkpoint_node), lives[i]->checkpoint_node == 0);
-	unidesk_execute(&plan,
-					"UPDATE unidesk_data.live l SET state = x.state, reason = x.reason, seq = x.seq, queued_at = x.at,"
-					" state_at = x.at, not_before = x.not_before, excluded_node = x.excluded_node,"
-					" user_failures = x.user_failures, infra_failures = x.infra_failures,"
-					" restarts = x.restarts, checkpoint_node = x.checkpoint_node,"
-					" incarnation = NULL, node_id = NULL, session = NULL, attempt_state = NULL, phase = NULL,"
-					" want = NULL, want_final = NULL, want_reason = NULL, order_no = NULL, gpu_mask = NULL,"
-					" placed_at = NULL, started_at = NULL, left_on = NULL, left_at = NULL"
-					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS x (task_id, state, reason, seq, at, not_before,"
-					" excluded_node, user_failures, infra_failures, restarts, checkpoint_node) WHERE l.task_id = x.task_id", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "UPDATE unidesk_data.live l SET state = x.state, reason = x.reason, seq = x.seq, queued_at = x.at,"
+						   " state_at = x.at, not_before = x.not_before, excluded_node = x.excluded_node,"
+						   " user_failures = x.user_failures, infra_failures = x.infra_failures,"
+						   " restarts = x.restarts, checkpoint_node = x.checkpoint_node,"
+						   " incarnation = NULL, node_id = NULL, session = NULL, attempt_state = NULL, phase = NULL,"
+						   " want = NULL, want_final = NULL, want_reason = NULL, order_no = NULL, gpu_mask = NULL,"
+						   " placed_at = NULL, started_at = NULL, left_on = NULL, left_at = NULL"
+						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS x (task_id, state, reason, seq, at, not_before,"
+						   " excluded_node, user_failures, infra_failures, restarts, checkpoint_node) WHERE l.task_id = x.task_id", &c.args);
 }
 
 static void
@@ -161,7 +161,7 @@ delete_lives(UnideskLive **lives, int count)
 		return;
 	columns_init(&c, count);
 	COLUMN(&c, INT8OID, Int64GetDatum(lives[i]->task_id), false);
-	unidesk_execute(&plan, "DELETE FROM unidesk_data.live WHERE task_id = ANY ($1)", &c.args);
+	unidesk_execute_by_key(&plan, "DELETE FROM unidesk_data.live WHERE task_id = ANY ($1)", &c.args);
 }
 
 /* How an attempt ended: exit code, image, four stages, log end, message. */
@@ -206,13 +206,13 @@ write_tasks(const DoorEndings *endings)
 	COLUMN(&c, INT4OID, Int32GetDatum(e[i].live.node_id), e[i].live.node_id == 0);
 	COLUMN(&c, INT8OID, Int64GetDatum(e[i].live.incarnation), e[i].live.node_id == 0);
 	ending_columns(&c, e);
-	unidesk_execute(&plan,
-					"UPDATE unidesk_data.task t SET state = x.state, reason = x.reason, ended_at = x.at, attempts = x.attempt,"
-					" placed_at = x.placed_at, started_at = x.started_at, node_id = x.node_id, incarnation = x.incarnation,"
-					" exit_code = x.exit_code, image_id = x.image_id, stage_ms = " STAGES ", log_end = x.log_end, message = x.message"
-					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS x (id, state, reason, at,"
-					" attempt, placed_at, started_at, node_id, incarnation, exit_code, image_id, fetch_ms, build_ms, stage_in_ms, run_ms, log_end, message)"
-					" WHERE t.id = x.id", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "UPDATE unidesk_data.task t SET state = x.state, reason = x.reason, ended_at = x.at, attempts = x.attempt,"
+						   " placed_at = x.placed_at, started_at = x.started_at, node_id = x.node_id, incarnation = x.incarnation,"
+						   " exit_code = x.exit_code, image_id = x.image_id, stage_ms = " STAGES ", log_end = x.log_end, message = x.message"
+						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS x (id, state, reason, at,"
+						   " attempt, placed_at, started_at, node_id, incarnation, exit_code, image_id, fetch_ms, build_ms, stage_in_ms, run_ms, log_end, message)"
+						   " WHERE t.id = x.id", &c.args);
 	unidesk_note_task_ended();
 }
 
@@ -237,14 +237,14 @@ write_attempts(const DoorEndings *endings)
 	TIME_OR_NULL(&c, e[i].live.started_at);
 	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(e[i].at), false);
 	ending_columns(&c, e);
-	unidesk_execute(&plan,
-					"INSERT INTO unidesk_data.attempt (task_id, attempt, incarnation, node_id, state, reason, placed_at,"
-					" started_at, ended_at, exit_code, image_id, stage_ms, log_end, message)"
-					" SELECT x.task_id, x.attempt, x.incarnation, x.node_id, x.state, x.reason, x.placed_at, x.started_at, x.at,"
-					" x.exit_code, x.image_id, " STAGES ", x.log_end, x.message"
-					" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS x (task_id, attempt,"
-					" incarnation, node_id, state, reason, placed_at, started_at, at, exit_code, image_id, fetch_ms, build_ms, stage_in_ms, run_ms,"
-					" log_end, message)", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "INSERT INTO unidesk_data.attempt (task_id, attempt, incarnation, node_id, state, reason, placed_at,"
+						   " started_at, ended_at, exit_code, image_id, stage_ms, log_end, message)"
+						   " SELECT x.task_id, x.attempt, x.incarnation, x.node_id, x.state, x.reason, x.placed_at, x.started_at, x.at,"
+						   " x.exit_code, x.image_id, " STAGES ", x.log_end, x.message"
+						   " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS x (task_id, attempt,"
+						   " incarnation, node_id, state, reason, placed_at, started_at, at, exit_code, image_id, fetch_ms, build_ms, stage_in_ms, run_ms,"
+						   " log_end, message)", &c.args);
 }
 
 /* Ends that nobody confirmed: what the attempts held stays allocated. */
@@ -269,9 +269,9 @@ write_held(const DoorEndings *endings)
 	COLUMN(&c, INT2OID, Int16GetDatum(e[i].reason), false);
 	COLUMN(&c, TIMESTAMPTZOID, TimestampTzGetDatum(e[i].at), false);
 	COLUMN(&c, UUIDOID, UUIDPGetDatum(&e[i].live.left_on), !e[i].live.left);
-	unidesk_execute(&plan,
-					"INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory, gpus,"
-					" gpu_mask, reason, since, left_on) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
+	unidesk_execute_by_key(&plan,
+						   "INSERT INTO unidesk_data.held (incarnation, task_id, attempt, node_id, cpus_milli, memory, gpus,"
+						   " gpu_mask, reason, since, left_on) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", &c.args);
 	for (int i = 0; i < endings->count; i++)
 		unidesk_note_node(e[i].live.node_id);
 }

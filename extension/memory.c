@@ -524,7 +524,7 @@ unidesk_memory_read_tasks(int64 first, int64 last)
 
 	unidesk_arg_int64(&args, first);
 	unidesk_arg_int64(&args, last);
-	count = unidesk_execute(&plan, TASK_COLUMNS " WHERE task_id BETWEEN $1 AND $2 ORDER BY task_id", &args);
+	count = unidesk_execute_by_key(&plan, TASK_COLUMNS " WHERE task_id BETWEEN $1 AND $2 ORDER BY task_id", &args);
 	for (int64 id = first; id <= last; id++)
 	{
 		MemoryTask *task;
@@ -555,7 +555,7 @@ unidesk_memory_read_listed(Datum *ids, int count)
 		if (task != NULL)
 			forget(task);
 	}
-	unidesk_execute(&plan, TASK_COLUMNS " WHERE task_id = ANY ($1)", &args);
+	unidesk_execute_by_key(&plan, TASK_COLUMNS " WHERE task_id = ANY ($1)", &args);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		take_row(row);
 	SPI_freetuptable(SPI_tuptable);

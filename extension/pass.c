@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "lib/binaryheap.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -157,51 +158,127 @@ collect(Candidates *candidates, int max)
 	binaryheap_free(heap);
 }
 
-/* Lock the sums of the planned nodes; a node whose row is taken waits. */
-static HTAB *
-lock_use(const PlacementAssignment *plan, int count)
+/* A planned node that takes tasks now, its sums locked. */
+typedef struct OpenNode
 {
-	static SPIPlanPtr lock_plan;
+	int32		node_id;		/* key */
+	int64		session;
+	char	   *name;
+} OpenNode;
+
+/* Lock the sums of the planned nodes; a node whose row is taken waits. */
+static int
+lock_use(Datum *ids, int count)
+{
+	static SPIPlanPtr plan;
 	UnideskArgs args = {0};
-	HASHCTL		control = {0};
-	HTAB	   *locked;
-	Datum	   *ids = palloc(sizeof(Datum) * count);
+	int			locked;
 
-	control.keysize = control.entrysize = sizeof(int32);
-	control.hcxt = CurrentMemoryContext;
-	locked = hash_create("locked nodes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < count; i++)
-		ids[i] = Int32GetDatum(unidesk_memory->placement[plan[i].node].node_id);
 	unidesk_arg_array(&args, INT4OID, ids, NULL, count);
-	unidesk_execute(&lock_plan,
-					"SELECT node_id FROM unidesk_data.node_use WHERE node_id = ANY ($1)"
-					" ORDER BY node_id FOR NO KEY UPDATE SKIP LOCKED", &args);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		int32		id = unidesk_column_int32(row, 1);
-
-		hash_search(locked, &id, HASH_ENTER, NULL);
-	}
+	locked = (int) unidesk_execute_by_key(&plan, "SELECT node_id FROM unidesk_data.node_use WHERE node_id = ANY ($1)"
+										  " ORDER BY node_id FOR NO KEY UPDATE SKIP LOCKED", &args);
+	for (int i = 0; i < locked; i++)
+		ids[i] = unidesk_column(i, 1, NULL);
 	return locked;
 }
 
-/* $1 time, $2 tasks, $3 nodes, $4 GPU masks */
+/* Those of the planned nodes that take tasks, read when their sums are locked. */
+static HTAB *
+lock_nodes(const PlacementAssignment *plan, int count)
+{
+	static SPIPlanPtr read_plan;
+	UnideskArgs args = {0};
+	HASHCTL		control = {0};
+	HTAB	   *open;
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+
+	control.keysize = sizeof(int32);
+	control.entrysize = sizeof(OpenNode);
+	control.hcxt = CurrentMemoryContext;
+	open = hash_create("open nodes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < count; i++)
+		ids[i] = Int32GetDatum(unidesk_memory->placement[plan[i].node].node_id);
+	unidesk_arg_array(&args, INT4OID, ids, NULL, lock_use(ids, count));
+	unidesk_execute_by_key(&read_plan,
+						   "SELECT n.id, n.session, n.name FROM unidesk_data.node n WHERE n.id = ANY ($1)"
+						   " AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1 AND n.engine_down_since IS NULL"
+						   " AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)", &args);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int32		id = unidesk_column_int32(row, 1);
+		OpenNode   *node = hash_search(open, &id, HASH_ENTER, NULL);
+
+		node->session = unidesk_column_int64(row, 2);
+		node->name = unidesk_column_text(row, 3);
+	}
+	return open;
+}
+
+static int
+compare_datums(const void *a, const void *b)
+{
+	int64		x = DatumGetInt64(*(const Datum *) a);
+	int64		y = DatumGetInt64(*(const Datum *) b);
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/* Lock those of the tasks that are queued and nobody else's; returns them sorted. */
+static Datum *
+lock_queued(const Datum *tasks, int count, int *locked)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	Datum	   *ids = memcpy(palloc(sizeof(Datum) * count), tasks, sizeof(Datum) * count);
+
+	unidesk_arg_array(&args, INT8OID, ids, NULL, count);
+	*locked = (int) unidesk_execute_by_key(&plan, "SELECT task_id FROM unidesk_data.live WHERE task_id = ANY ($1) AND state = 3"
+										   " ORDER BY task_id FOR NO KEY UPDATE SKIP LOCKED", &args);
+	for (int i = 0; i < *locked; i++)
+		ids[i] = unidesk_column(i, 1, NULL);
+	return ids;
+}
+
+/* $1 time, $2 tasks, $3 nodes, $4 their sessions, $5 GPU masks */
 static const char write_placements[] =
-"WITH p AS (SELECT * FROM unnest($2, $3, $4) AS p (task_id, node_id, gpu_mask)),"
-" free AS (SELECT l.task_id FROM unidesk_data.live l JOIN p ON p.task_id = l.task_id WHERE l.state = 3"
-" ORDER BY l.task_id FOR NO KEY UPDATE OF l SKIP LOCKED),"
-" placed AS (UPDATE unidesk_data.live l SET state = 4, reason = 0, attempt = l.attempt + 1, seq = l.seq + 1,"
-" incarnation = (SELECT value FROM unidesk_data.incarnation), node_id = p.node_id, session = n.session,"
+"UPDATE unidesk_data.live l SET state = 4, reason = 0, attempt = l.attempt + 1, seq = l.seq + 1,"
+" incarnation = (SELECT value FROM unidesk_data.incarnation), node_id = p.node_id, session = p.session,"
 " attempt_state = 1, want = 1, order_no = nextval('unidesk_data.order_no'), gpu_mask = p.gpu_mask,"
 " placed_at = $1, state_at = $1"
-" FROM p JOIN free ON free.task_id = p.task_id JOIN unidesk_data.node n ON n.id = p.node_id"
-" AND n.session IS NOT NULL AND n.reconciled AND n.status = 2 AND n.scheduling = 1 AND n.engine_down_since IS NULL"
-" AND NOT EXISTS (SELECT FROM unidesk_data.downtime d WHERE d.node_id = n.id AND d.ended_at IS NULL)"
-" WHERE l.task_id = p.task_id AND l.state = 3"
-" RETURNING l.task_id, l.seq, l.attempt, l.node_id, l.gpu_mask, l.order_no, n.name),"
-" told AS (INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"
-" actor_kind, actor_id, data) SELECT $1, task_id, seq, attempt, 4, 1, 0, 0, 0, name FROM placed)"
-" SELECT task_id, node_id, gpu_mask, attempt, order_no FROM placed";
+" FROM unnest($2, $3, $4, $5) AS p (task_id, node_id, session, gpu_mask) WHERE l.task_id = p.task_id"
+" RETURNING l.task_id, l.node_id, l.gpu_mask, l.attempt, l.order_no, l.seq";
+
+/* The placements that the last statement returned, told. */
+static void
+tell_placements(HTAB *open)
+{
+	static SPIPlanPtr plan;
+	UnideskArgs args = {0};
+	uint64		count = SPI_processed;
+	Datum	   *columns[4];
+
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc(sizeof(Datum) * (count + 1));
+	for (uint64 row = 0; row < count; row++)
+	{
+		int32		node_id = unidesk_column_int32(row, 2);
+		OpenNode   *node = hash_search(open, &node_id, HASH_FIND, NULL);
+
+		columns[0][row] = unidesk_column(row, 1, NULL);
+		columns[1][row] = unidesk_column(row, 6, NULL);
+		columns[2][row] = unidesk_column(row, 4, NULL);
+		columns[3][row] = CStringGetTextDatum(node->name);
+	}
+	unidesk_arg_time(&args, order_time);
+	unidesk_arg_array(&args, INT8OID, columns[0], NULL, count);
+	unidesk_arg_array(&args, INT4OID, columns[1], NULL, count);
+	unidesk_arg_array(&args, INT4OID, columns[2], NULL, count);
+	unidesk_arg_array(&args, TEXTOID, columns[3], NULL, count);
+	unidesk_execute_by_key(&plan,
+						   "INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, attempt_state, reason,"
+						   " actor_kind, actor_id, data) SELECT $1, task_id, seq, attempt, 4, 1, 0, 0, 0, name"
+						   " FROM unnest($2, $3, $4, $5) AS x (task_id, seq, attempt, name)", &args);
+}
 
 static void
 add_orders(void)
@@ -223,32 +300,45 @@ write_plan(const Candidates *candidates, const PlacementAssignment *plan, int co
 {
 	static SPIPlanPtr write_plan;
 	UnideskArgs args = {0};
-	HTAB	   *locked = lock_use(plan, count);
+	HTAB	   *open = lock_nodes(plan, count);
 	Datum	   *tasks = palloc(sizeof(Datum) * count);
-	Datum	   *nodes = palloc(sizeof(Datum) * count);
-	Datum	   *masks = palloc(sizeof(Datum) * count);
+	Datum	   *columns[4];
+	Datum	   *locked;
+	int			locked_count;
 	int			n = 0;
 
 	for (int i = 0; i < count; i++)
-	{
-		int32		node_id = unidesk_memory->placement[plan[i].node].node_id;
-
-		if (hash_search(locked, &node_id, HASH_FIND, NULL) == NULL)
-			continue;
-		tasks[n] = Int64GetDatum(candidates->tasks[plan[i].item]->task_id);
-		nodes[n] = Int32GetDatum(node_id);
-		masks[n] = Int64GetDatum((int64) plan[i].gpus);
-		n++;
-	}
+		if (hash_search(open, &unidesk_memory->placement[plan[i].node].node_id, HASH_FIND, NULL) != NULL)
+			tasks[n++] = Int64GetDatum(candidates->tasks[plan[i].item]->task_id);
 	single = n == 1 ? DatumGetInt64(tasks[0]) : 0;
 	if (n == 0)
 		return;
+	locked = lock_queued(tasks, n, &locked_count);
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc(sizeof(Datum) * count);
+	n = 0;
+	for (int i = 0; i < count; i++)
+	{
+		Datum		task = Int64GetDatum(candidates->tasks[plan[i].item]->task_id);
+		OpenNode   *node = hash_search(open, &unidesk_memory->placement[plan[i].node].node_id, HASH_FIND, NULL);
+
+		if (node == NULL || bsearch(&task, locked, locked_count, sizeof(Datum), compare_datums) == NULL)
+			continue;
+		columns[0][n] = task;
+		columns[1][n] = Int32GetDatum(node->node_id);
+		columns[2][n] = Int64GetDatum(node->session);
+		columns[3][n++] = Int64GetDatum((int64) plan[i].gpus);
+	}
+	if (n == 0)
+		return;
 	unidesk_arg_time(&args, order_time);
-	unidesk_arg_array(&args, INT8OID, tasks, NULL, n);
-	unidesk_arg_array(&args, INT4OID, nodes, NULL, n);
-	unidesk_arg_array(&args, INT8OID, masks, NULL, n);
-	unidesk_execute(&write_plan, write_placements, &args);
+	unidesk_arg_array(&args, INT8OID, columns[0], NULL, n);
+	unidesk_arg_array(&args, INT4OID, columns[1], NULL, n);
+	unidesk_arg_array(&args, INT8OID, columns[2], NULL, n);
+	unidesk_arg_array(&args, INT8OID, columns[3], NULL, n);
+	unidesk_execute_by_key(&write_plan, write_placements, &args);
 	add_orders();
+	tell_placements(open);
 	ForceSyncCommit();
 }
 

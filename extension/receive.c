@@ -112,8 +112,8 @@ load_sessions(Datum *nodes, int count)
 	control.hcxt = CurrentMemoryContext;
 	sessions = hash_create("sessions of a batch", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	unidesk_arg_array(&args, INT4OID, nodes, NULL, count);
-	unidesk_execute(&plan,
-					"SELECT id, session FROM unidesk_data.node WHERE id = ANY ($1)", &args);
+	unidesk_execute_by_key(&plan,
+						   "SELECT id, session FROM unidesk_data.node WHERE id = ANY ($1)", &args);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		int32		id = unidesk_column_int32(row, 1);

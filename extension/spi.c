@@ -3,11 +3,16 @@
  *	  Statements with kept plans, and columns of what they returned.
  *
  * A plan costs 43 us when made for each call and 7 when kept; all statements
- * of the extension go through unidesk_execute.
+ * of the extension go through unidesk_execute.  For statements over arrays
+ * PostgreSQL would still plan each call, since it knows the arrays' lengths
+ * then, and what it chooses for a table that is empty now may be kept until it
+ * has a million rows: those that find rows by key are planned once, for keys.
  */
 #include "unidesk.h"
 
 #include "catalog/pg_type.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -89,20 +94,21 @@ unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, bool *nulls, in
 	unidesk_arg(args, get_array_type(element), PointerGetDatum(array));
 }
 
+static void
+prepare(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, int options)
+{
+	SPIPlanPtr	made = unidesk_prepare(sql, args->count, args->types, options);
+
+	if (made == NULL || SPI_keepplan(made) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	*plan = made;
+}
+
 static uint64
 execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, bool read_only)
 {
-	int			rc;
+	int			rc = SPI_execute_plan(*plan, args->values, args->nulls, read_only, 0);
 
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	made = unidesk_prepare(sql, args->count, args->types);
-
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-		*plan = made;
-	}
-	rc = SPI_execute_plan(*plan, args->values, args->nulls, read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(rc));
 	return SPI_processed;
@@ -111,13 +117,43 @@ execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, bool read_only)
 uint64
 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
 {
+	if (*plan == NULL)
+		prepare(plan, sql, args, 0);
 	return execute(plan, sql, args, false);
 }
 
-uint64
-unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+static uint64
+execute_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, bool read_only)
 {
-	return execute(plan, sql, args, true);
+	bool		saved = enable_seqscan;
+	uint64		rows = 0;
+
+	if (*plan == NULL)
+		prepare(plan, sql, args, CURSOR_OPT_GENERIC_PLAN);
+	/* Whenever it is planned, also anew after an invalidation. */
+	enable_seqscan = false;
+	PG_TRY();
+	{
+		rows = execute(plan, sql, args, read_only);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = saved;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+uint64
+unidesk_execute_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+{
+	return execute_by_key(plan, sql, args, false);
+}
+
+uint64
+unidesk_query_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+{
+	return execute_by_key(plan, sql, args, true);
 }
 
 Datum

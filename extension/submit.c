@@ -43,8 +43,8 @@ find_or_add_spec(UnideskRequest *request, int32 project_id, int32 account_id)
 
 	unidesk_arg(&find, UUIDOID, UUIDPGetDatum(&request->spec_hash));
 	unidesk_arg_int32(&find, project_id);
-	if (unidesk_execute(&find_plan,
-						"SELECT id FROM unidesk_data.spec WHERE hash = $1 AND project_id = $2 LIMIT 1", &find) == 1)
+	if (unidesk_execute_by_key(&find_plan,
+							   "SELECT id FROM unidesk_data.spec WHERE hash = $1 AND project_id = $2 LIMIT 1", &find) == 1)
 		return unidesk_column_int64(0, 1);
 	unidesk_arg(&add, UUIDOID, UUIDPGetDatum(&request->spec_hash));
 	unidesk_arg_int32(&add, project_id);
@@ -58,10 +58,10 @@ find_or_add_spec(UnideskRequest *request, int32 project_id, int32 account_id)
 		unidesk_arg(&add, JSONBOID, JsonbPGetDatum(request->environment));
 	else
 		unidesk_arg_null(&add, JSONBOID);
-	unidesk_execute(&add_plan,
-					"INSERT INTO unidesk_data.spec (hash, project_id, owner_id, code_repo_url, env_repo_url,"
-					" env_commit, dockerfile_path, command, environment)"
-					" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id", &add);
+	unidesk_execute_by_key(&add_plan,
+						   "INSERT INTO unidesk_data.spec (hash, project_id, owner_id, code_repo_url, env_repo_url,"
+						   " env_commit, dockerfile_path, command, environment)"
+						   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id", &add);
 	return unidesk_column_int64(0, 1);
 }
 
@@ -74,11 +74,11 @@ find_or_add_terms(UnideskRequest *request)
 	UnideskArgs args = {0};
 
 	unidesk_arg(&args, UUIDOID, UUIDPGetDatum(&request->terms_hash));
-	if (unidesk_execute(&find_plan, "SELECT id FROM unidesk_data.terms WHERE hash = $1 LIMIT 1", &args) == 1)
+	if (unidesk_execute_by_key(&find_plan, "SELECT id FROM unidesk_data.terms WHERE hash = $1 LIMIT 1", &args) == 1)
 		return unidesk_column_int32(0, 1);
 	unidesk_arg_text(&args, request->terms);
-	unidesk_execute(&add_plan,
-					"INSERT INTO unidesk_data.terms (hash, request) VALUES ($1, $2::jsonb) RETURNING id", &args);
+	unidesk_execute_by_key(&add_plan,
+						   "INSERT INTO unidesk_data.terms (hash, request) VALUES ($1, $2::jsonb) RETURNING id", &args);
 	return unidesk_column_int32(0, 1);
 }
 
@@ -100,15 +100,15 @@ take_idempotency_key(UnideskRequest *request, int32 project_id, int64 task_id)
 	unidesk_arg_text(&add, request->idempotency_key);
 	unidesk_arg_int64(&add, task_id);
 	unidesk_arg(&add, UUIDOID, UUIDPGetDatum(&request->body_hash));
-	if (unidesk_execute(&add_plan,
-						"INSERT INTO unidesk_data.idempotency (project_id, key, task_id, body_hash)"
-						" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING task_id", &add) == 1)
+	if (unidesk_execute_by_key(&add_plan,
+							   "INSERT INTO unidesk_data.idempotency (project_id, key, task_id, body_hash)"
+							   " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING task_id", &add) == 1)
 		return 0;
 	unidesk_arg_int32(&find, project_id);
 	unidesk_arg_text(&find, request->idempotency_key);
-	if (unidesk_execute(&find_plan,
-						"SELECT task_id, body_hash FROM unidesk_data.idempotency"
-						" WHERE project_id = $1 AND key = $2", &find) != 1)
+	if (unidesk_execute_by_key(&find_plan,
+							   "SELECT task_id, body_hash FROM unidesk_data.idempotency"
+							   " WHERE project_id = $1 AND key = $2", &find) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("idempotency_key was used by a transaction that this one cannot see"),
@@ -207,7 +207,7 @@ write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *terms, i
 	COLUMN(INT2OID, Int16GetDatum(r->restart_exit_code), !r->has_restart_exit_code);
 	COLUMN(TEXTOID, retry_on_datum(r), !r->has_retry_on);
 	COLUMN(INT4OID, Int32GetDatum(terms[i]), false);
-	unidesk_execute(&plan, insert_tasks, &args);
+	unidesk_execute_by_key(&plan, insert_tasks, &args);
 }
 
 /* Store checked requests; fills ids with the tasks' ids in the same order. */

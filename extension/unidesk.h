@@ -201,8 +201,16 @@ extern void unidesk_arg_array(UnideskArgs *args, Oid element, Datum *values, boo
  */
 extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 
-/* The same for a statement that only reads, over the active snapshot. */
-extern uint64 unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
+/*
+ * The same for a statement that finds its rows by keys, most of them in
+ * arrays: one plan for all calls, which scans no table that has a fitting
+ * index, however small it was when the plan was made.  Not for statements that
+ * join two arrays.
+ */
+extern uint64 unidesk_execute_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
+
+/* And for one that only reads: over the active snapshot. */
+extern uint64 unidesk_query_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 
 /* Columns of row n of SPI_tuptable, counted from 1; *isnull may be NULL, then
  * a NULL reads as 0. */

@@ -102,7 +102,7 @@ explain_version(void *arg)
 }
 
 SPIPlanPtr
-unidesk_prepare(const char *sql, int count, Oid *types)
+unidesk_prepare(const char *sql, int count, Oid *types, int options)
 {
 	VersionContext context = {0};
 	ErrorContextCallback callback = {0};
@@ -114,7 +114,7 @@ unidesk_prepare(const char *sql, int count, Oid *types)
 	callback.previous = error_context_stack;
 	if (context.installed == UNIDESK_INSTALLED_OLDER || context.installed == UNIDESK_INSTALLED_NEWER)
 		error_context_stack = &callback;
-	plan = SPI_prepare(sql, count, types);
+	plan = SPI_prepare_cursor(sql, count, types, options);
 	error_context_stack = callback.previous;
 	return plan;
 }

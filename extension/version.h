@@ -25,6 +25,6 @@ extern UnideskInstalled unidesk_installed(char **version);
 extern const char *unidesk_version_hint(UnideskInstalled installed);
 
 /* SPI_prepare, whose errors tell of older or newer objects. */
-extern SPIPlanPtr unidesk_prepare(const char *sql, int count, Oid *types);
+extern SPIPlanPtr unidesk_prepare(const char *sql, int count, Oid *types, int options);
 
 #endif							/* UNIDESK_VERSION_H */

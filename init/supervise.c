@@ -449,7 +449,11 @@ init_run(const InitOptions *options, UdError *err)
 	else
 		loop(&s);
 	record.run_ns = clock_ns(CLOCK_BOOTTIME) - started_ns;
-	/* Of what is left behind nobody knows when it ends: not to be called the end. */
+
+	/*
+	 * Of what is left behind nobody knows when it ends: not to be called the
+	 * end.
+	 */
 	if (!child_end_all(&s.child) && s.alive_fd >= 0 && write(s.alive_fd, "", 1) < 0)
 		ud_info("nobody is told that processes are left");
 	record.oom = oom_kills >= 0 && oom_kills_read() > oom_kills;
