@@ -38,14 +38,17 @@ singles()
 	done | sql_user -F ' ' >"$out/$1"
 }
 
-# load SECONDS: as many tasks in that time as LOAD says.
+# load SECONDS: as many tasks in that time as LOAD says, at times fixed before.
 load()
 {
-	local each=$((LOAD / BATCHES_PER_S))
-	for _ in $(seq $(($1 * BATCHES_PER_S))); do
-		echo "SELECT count(*) AS n FROM unidesk.submit_tasks($(no_ops "$each")) \\gset"
-		echo "SELECT pg_sleep(1.0 / $BATCHES_PER_S) AS slept \\gset"
-	done | sql_user
+	local each=$((LOAD / BATCHES_PER_S)) i
+	{
+		echo 'SELECT clock_timestamp() AS began \gset'
+		for i in $(seq $(($1 * BATCHES_PER_S))); do
+			echo "SELECT pg_sleep(extract(epoch FROM :'began'::timestamptz - clock_timestamp()) + $i / $BATCHES_PER_S.0) AS slept \\gset"
+			echo "SELECT count(*) AS n FROM unidesk.submit_tasks($(no_ops "$each")) \\gset"
+		done
+	} | sql_user
 }
 
 submit "$TRIAL" && drained 120 || exit 1
@@ -58,20 +61,22 @@ singles idle || exit 1
 drained 30 || exit 1
 load $((TASKS / 15 + 2)) &
 load_pid=$!
+from=$(ask "SELECT max(id) FROM unidesk_data.task")
 singles half_load || exit 1
-kill "$load_pid" 2>/dev/null
-wait "$load_pid" 2>/dev/null
+loaded=$(ask "SELECT count(*) / extract(epoch FROM max(created_at) - min(created_at)) FROM unidesk_data.task WHERE id > $from")
+wait "$load_pid"
 drained 120 || exit 1
 stop_agents
 
+psql -F " " -c "SELECT id, trunc(extract(epoch FROM created_at) * 1000000), trunc(extract(epoch FROM placed_at) * 1000000), trunc(extract(epoch FROM ended_at) * 1000000) FROM unidesk_data.task" >"$out/server_times"
 for when in idle half_load; do
 	for column in 3:assigned 5:done; do
 		awk -v c="${column%%:*}" 'NR == FNR { at[$1] = $2; next } $1 in at { printf "%.3f\n", ($c - at[$1]) / 1000 }' \
-			"$out/$when" "$out/times" >"$out/$when.${column#*:}"
+			"$out/$when" "$out"/times.* >"$out/$when.${column#*:}"
 		[ "$(wc -l <"$out/$when.${column#*:}")" -eq "$TASKS" ] || { say "$when: not all tasks were timed"; exit 1; }
 		for p in 50 95 99; do
 			emit "latency.$when.${column#*:}.p$p" "$(percentile "$p" 2 <"$out/$when.${column#*:}")" ms
 		done
 	done
 done
-emit latency.half_load.load "$LOAD" tasks/s
+emit latency.half_load.load "$(ratio "$loaded" 1)" tasks/s

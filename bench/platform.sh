@@ -17,8 +17,9 @@
 . tests/system/helpers.sh
 
 out=${out:-}
-port='' agents_pid='' nodes=0
-bridge_pids=()
+AGENTS_PER_PROCESS=1000
+port='' nodes=0
+bridge_pids=() agents_pids=()
 
 say() { printf '%s\n' "$*" >&2; }
 emit() { printf '{"name": "%s", "value": %s, "unit": "%s"}\n' "$1" "$2" "$3"; }
@@ -61,6 +62,20 @@ cpu_begin()
 	return 0
 }
 
+# The server outlives us; its groups cannot be removed before it has left.
+cpu_end()
+{
+	local pid
+	[ -n "$cpu_root" ] || return 0
+	for _ in $(seq 20); do
+		for pid in $(cat "$cpu_root"/*/cgroup.procs); do echo "$pid" >/sys/fs/cgroup/cpuacct/cgroup.procs; done 2>/dev/null
+		find "$cpu_root" -depth -type d -exec rmdir {} + 2>/dev/null
+		[ -e "$cpu_root" ] || return 0
+		sleep 0.1
+	done
+	say "left: $cpu_root"
+}
+
 server_pids() { head -n 1 "$PG_DATA/postmaster.pid"; pgrep -P "$(head -n 1 "$PG_DATA/postmaster.pid")"; }
 
 # in_group GROUP COMMAND...: becomes that command, in a subshell of the caller.
@@ -83,7 +98,7 @@ cpu_us()
 	case $1 in
 		server) pids=$(server_pids) ;;
 		bridge) pids=${bridge_pids[*]} ;;
-		agents) pids=$agents_pid ;;
+		agents) pids=${agents_pids[*]} ;;
 	esac
 	for pid in $pids; do cat "/proc/$pid/stat" 2>/dev/null; done |
 		sed 's/.*) //' | awk -v hz="$(getconf CLK_TCK)" '{ t += $12 + $13 + $14 + $15 } END { printf "%d", t * 1000000 / hz }'
@@ -140,13 +155,10 @@ platform_end()
 	trap - EXIT
 	# A second signal must not end this half-way.
 	trap '' INT TERM HUP
-	for pid in $agents_pid "${bridge_pids[@]}" ${session_PID:-}; do
+	for pid in "${agents_pids[@]}" "${bridge_pids[@]}" ${session_PID:-}; do
 		{ kill -9 "$pid" && wait "$pid"; } 2>/dev/null
 	done
-	if [ -n "$cpu_root" ]; then
-		for pid in $(cat "$cpu_root"/*/cgroup.procs); do echo "$pid" >/sys/fs/cgroup/cpuacct/cgroup.procs; done 2>/dev/null
-		rmdir "$cpu_root"/{server,bridge,agents} "$cpu_root"
-	fi
+	cpu_end
 	rm -rf "$work"
 }
 
@@ -170,23 +182,42 @@ make_nodes()
 	(umask 077 && sql "SELECT unidesk.create_node('bench-' || i) FROM generate_series(1, $1) i" >"$work/tokens")
 }
 
-# start_agents N OPTION...: returns when all are online.
+# start_agents N OPTION...: returns when all are online.  A process has at most
+# a thousand, because libwebsockets asks poll() about all of them each time.
 start_agents()
 {
-	local agents=$1
+	local agents=$1 first=0 now
 	shift
-	rm -f "$work/ready"
-	in_group agents build/release/bench-agents/unidesk-bench-agents --url "ws://127.0.0.1:$port/agent" --tokens "$work/tokens" \
-		--agents "$agents" --ready "$work/ready" --report "$out/agents.json" --times "$out/times" "$@" 2>>"$out/agents.log" &
-	agents_pid=$!
-	within "${online_s:-60}" test -s "$work/ready"
+	agents_pids=()
+	while [ "$first" -lt "$agents" ]; do
+		now=$((agents - first < AGENTS_PER_PROCESS ? agents - first : AGENTS_PER_PROCESS))
+		in_group agents build/release/bench-agents/unidesk-bench-agents --url "ws://127.0.0.1:$port/agent" \
+			--tokens "$work/tokens" --first "$first" --agents "$now" --ready "$work/ready.$first" \
+			--report "$out/agents.$first.json" --times "$out/times.$first" "$@" 2>>"$out/agents.log" &
+		agents_pids+=($!)
+		first=$((first + now))
+	done
+	within "${online_s:-60}" were_online 1
 }
 
-# They report at their end.
+# were_online N: all agents were online at once so often, those of each process.
+were_online()
+{
+	local file count=0
+	for file in "$work"/ready.*; do
+		[ -e "$file" ] && [ "$(wc -l <"$file")" -ge "$1" ] && count=$((count + 1))
+	done
+	[ "$count" -eq "${#agents_pids[@]}" ]
+}
+
+# Their reports, agents.*.json and times.* in $out, come at their end.
 stop_agents()
 {
-	kill -TERM "$agents_pid" && wait "$agents_pid"
-	agents_pid=
+	local pid status=0
+	kill -TERM "${agents_pids[@]}"
+	for pid in "${agents_pids[@]}"; do wait "$pid" || status=1; done
+	agents_pids=()
+	return "$status"
 }
 
 # ---- tasks -----------------------------------------------------------------

@@ -24,7 +24,6 @@ platform_begin
 make_nodes "$AGENTS"
 start_bridge
 online_s=300 start_agents "$AGENTS" --backoff-ms "$BACKOFF_MS" --connecting "$CONNECTING" --seconds 1800 || exit 1
-back() { [ "$(wc -l <"$work/ready")" -gt "$1" ]; }
 for round in $(seq "$ROUNDS"); do
 	sleep 2
 	mark
@@ -32,7 +31,7 @@ for round in $(seq "$ROUNDS"); do
 	kill -9 "${bridge_pids[0]}"
 	wait "${bridge_pids[0]}" 2>/dev/null
 	start_bridge
-	within 300 back "$round" || exit 1
+	within 300 were_online $((round + 1)) || exit 1
 	took_ms=$((($(date +%s%N) - began) / 1000000))
 	since
 	echo "$took_ms" >>"$out/took"
