@@ -325,6 +325,25 @@ attempt_wait_for_removal(Attempt *attempt)
 	return remove;
 }
 
+/*
+ * An empty checkpoint goes, unless the task's next attempt is here already and
+ * may have it mounted: that one comes into the table before it makes any.
+ */
+static void
+attempt_leave_checkpoint(const Attempt *attempt)
+{
+	Agent	   *agent = attempt->agent;
+	bool		shared = false;
+
+	agent_lock(agent);
+	for (const Attempt *other = agent->attempts; other != NULL; other = other->next)
+		shared = shared || (other != attempt && !other->gone &&
+							 other->fence.task == attempt->fence.task && other->fence.incarnation == attempt->fence.incarnation);
+	if (!shared)
+		data_leave_checkpoint(&agent->data, attempt->checkpoint);
+	agent_unlock(agent);
+}
+
 /* Container first, then the directories, the state last; until it works. */
 static void
 attempt_remove_all(Attempt *attempt)
@@ -342,7 +361,7 @@ attempt_remove_all(Attempt *attempt)
 			return;
 	}
 	if (!attempt->last)
-		data_leave_checkpoint(&agent->data, attempt->checkpoint);
+		attempt_leave_checkpoint(attempt);
 	else if (data_drop_checkpoint(&agent->data, attempt->checkpoint, &err) < 0)
 		ud_warning("attempt %s: %s", attempt->name, err.message);
 	ud_info("attempt %s: removed", attempt->name);
