@@ -76,6 +76,7 @@ SELECT count(*) FILTER (WHERE stop_asked) AS asked FROM unidesk.held;
 -- One is to be stopped: the next beat asks what is there, the answer tells the node, and it is asked again until it is gone.
 SELECT unidesk.stop_held('old', :'before', 1000001, 1);
 SELECT unidesk._tick('2030-03-01 01:30:41+00');
+SELECT unidesk._wait_passes(3, 10000);
 SELECT reply FROM test.send('old', 3);
 SELECT * FROM test.inventory(:'before', ARRAY[:t1, 1000001, 1000002], ARRAY['running', 'running', 'failed']);
 SELECT reply FROM test.send('old', 3);
