@@ -338,7 +338,7 @@ attempt_leave_checkpoint(const Attempt *attempt)
 	agent_lock(agent);
 	for (const Attempt *other = agent->attempts; other != NULL; other = other->next)
 		shared = shared || (other != attempt && !other->gone &&
-							 other->fence.task == attempt->fence.task && other->fence.incarnation == attempt->fence.incarnation);
+							other->fence.task == attempt->fence.task && other->fence.incarnation == attempt->fence.incarnation);
 	if (!shared)
 		data_leave_checkpoint(&agent->data, attempt->checkpoint);
 	agent_unlock(agent);
