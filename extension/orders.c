@@ -47,7 +47,7 @@ unidesk_send_desired_full(ReturnSetInfo *result, const UnideskMessage *hello, in
 		return;
 	unidesk_arg_int32(&args, hello->node_id);
 	unidesk_desired_begin();
-	unidesk_query_by_key(&plan, UNIDESK_SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $1 AND l.left_on IS NULL ORDER BY l.task_id", &args);
+	unidesk_query(&plan, UNIDESK_SELECT_DESIRED " WHERE l.state = 4 AND l.node_id = $1 AND l.left_on IS NULL ORDER BY l.task_id", &args);
 	desired = unidesk_desired_take(&count);
 	for (int i = 0; i < count; i++)
 		desired[i].session = session;
@@ -150,8 +150,8 @@ read_orders(int64 above, Datum *tasks, int task_count, int *count)
 
 	unidesk_arg_int64(&args, above);
 	if (tasks == NULL)
-		unidesk_query_by_key(&scan_plan, UNIDESK_SELECT_DESIRED
-							 " WHERE l.node_id IS NOT NULL AND l.state = 4 AND l.left_on IS NULL AND l.order_no > $1 ORDER BY l.order_no", &args);
+		unidesk_query(&scan_plan, UNIDESK_SELECT_DESIRED
+					  " WHERE l.node_id IS NOT NULL AND l.state = 4 AND l.left_on IS NULL AND l.order_no > $1 ORDER BY l.order_no", &args);
 	else
 	{
 		unidesk_arg_array(&args, INT8OID, tasks, NULL, task_count);

@@ -122,6 +122,14 @@ unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
 	return execute(plan, sql, args, false);
 }
 
+uint64
+unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args)
+{
+	if (*plan == NULL)
+		prepare(plan, sql, args, 0);
+	return execute(plan, sql, args, true);
+}
+
 static uint64
 execute_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args, bool read_only)
 {

@@ -143,7 +143,21 @@ static const char insert_tasks[] =
 " INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, reason, actor_kind, actor_id)"
 " SELECT $1, id, 1, 0, state, CASE state WHEN 1 THEN 403 ELSE 0 END, $3, $2 FROM r";
 
-/* One column of the new tasks, as an array argument. */
+/* One task, with the same arguments as single values: as an array each costs more. */
+static const char insert_task[] =
+"INSERT INTO unidesk_data.task (id, spec_id, code_commit, project_id, owner_id, created_at, terms_id)"
+" VALUES ($4, $5, $6, $7, $2, $1, $29)";
+static const char insert_live[] =
+"INSERT INTO unidesk_data.live (task_id, project_id, owner_id, demand_hash, priority, state, reason, cpus_milli, memory,"
+" gpus, labels, not_before, queued_at, max_retries, on_lost, lease_s, grace_s, queue_s, prepare_s, run_s, seq, state_at,"
+" deadline, idle_s, warn_s, warn_signal, restart_exit_code, retry_on)"
+" VALUES ($4, $7, $2, $8, $9, $10, CASE $10 WHEN 1 THEN 403 ELSE 0 END, $11, $12, $13, $14, $15, $1, $16, $17, $18, $19,"
+" $20, $21, $22, 1, $1, $1 + make_interval(secs => $23), $24, $25, $26, $27, $28::smallint[])";
+static const char insert_event[] =
+"INSERT INTO unidesk_data.task_event (at, task_id, seq, attempt, task_state, reason, actor_kind, actor_id)"
+" VALUES ($1, $4, 1, 0, $10, CASE $10 WHEN 1 THEN 403 ELSE 0 END, $3, $2)";
+
+/* One column of the new tasks: a value, or an array of them. */
 #define COLUMN(element, expression, null_when) \
 	do { \
 		for (int i = 0; i < count; i++) \
@@ -153,7 +167,12 @@ static const char insert_tasks[] =
 			values[i] = nulls[i] ? (Datum) 0 : (expression); \
 			(void) r; \
 		} \
-		unidesk_arg_array(&args, element, values, nulls, count); \
+		if (count > 1) \
+			unidesk_arg_array(&args, element, values, nulls, count); \
+		else if (nulls[0]) \
+			unidesk_arg_null(&args, element); \
+		else \
+			unidesk_arg(&args, element, values[0]); \
 	} while (0)
 
 /* The exit codes as text of an array: one column cannot hold arrays of different lengths. */
@@ -174,6 +193,7 @@ static void
 write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *terms, int32 *projects, int count, int32 account_id)
 {
 	static SPIPlanPtr plan;
+	static SPIPlanPtr single_plans[3];
 	UnideskArgs args = {0};
 	Datum	   *values = palloc(sizeof(Datum) * count);
 	bool	   *nulls = palloc(sizeof(bool) * count);
@@ -207,7 +227,14 @@ write_tasks(UnideskRequest **requests, int64 *ids, int64 *specs, int32 *terms, i
 	COLUMN(INT2OID, Int16GetDatum(r->restart_exit_code), !r->has_restart_exit_code);
 	COLUMN(TEXTOID, retry_on_datum(r), !r->has_retry_on);
 	COLUMN(INT4OID, Int32GetDatum(terms[i]), false);
-	unidesk_execute_by_key(&plan, insert_tasks, &args);
+	if (count > 1)
+	{
+		unidesk_execute_by_key(&plan, insert_tasks, &args);
+		return;
+	}
+	unidesk_execute_by_key(&single_plans[0], insert_task, &args);
+	unidesk_execute_by_key(&single_plans[1], insert_live, &args);
+	unidesk_execute_by_key(&single_plans[2], insert_event, &args);
 }
 
 /* Store checked requests; fills ids with the tasks' ids in the same order. */

@@ -209,7 +209,8 @@ extern uint64 unidesk_execute(SPIPlanPtr *plan, const char *sql, UnideskArgs *ar
  */
 extern uint64 unidesk_execute_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 
-/* And for one that only reads: over the active snapshot. */
+/* The same two for statements that only read: over the active snapshot. */
+extern uint64 unidesk_query(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 extern uint64 unidesk_query_by_key(SPIPlanPtr *plan, const char *sql, UnideskArgs *args);
 
 /* Columns of row n of SPI_tuptable, counted from 1; *isnull may be NULL, then
