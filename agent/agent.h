@@ -74,6 +74,8 @@ typedef struct Attempt
 	char	  **gpus;			/* owned, from the state an earlier agent
 								 * wrote; NULL when there is a spec */
 
+	int			alive_fd;		/* the worker's; see alive.h */
+
 	/* Set by the loop, looked at by calls that wait. */
 	atomic_bool interrupt;
 

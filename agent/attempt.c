@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -91,6 +92,7 @@ attempt_add(Agent *agent, const Fence *fence, const char *node)
 	attempt->grace_s = 30;
 	attempt->prepare_deadline_ns = INT64_MAX;
 	attempt->run_deadline_ns = INT64_MAX;
+	attempt->alive_fd = -1;
 	attempt->phase = -1;
 	for (int i = 0; i < AGENT_STAGES; i++)
 		attempt->stage_ms[i] = -1;
@@ -108,6 +110,8 @@ attempt_free(Attempt *attempt)
 	logfile_release(&attempt->log.file);
 	task_spec_free(attempt->spec);
 	free(attempt->gpus);
+	if (attempt->alive_fd >= 0)
+		close(attempt->alive_fd);
 	free(attempt);
 }
 
@@ -309,6 +313,25 @@ attempt_wait_for_removal(Attempt *attempt)
 	return remove;
 }
 
+/*
+ * An empty checkpoint goes, unless the task's next attempt is here already and
+ * may have it mounted: that one comes into the table before it makes any.
+ */
+static void
+attempt_leave_checkpoint(const Attempt *attempt)
+{
+	Agent	   *agent = attempt->agent;
+	bool		shared = false;
+
+	agent_lock(agent);
+	for (const Attempt *other = agent->attempts; other != NULL; other = other->next)
+		shared = shared || (other != attempt && !other->gone &&
+							other->fence.task == attempt->fence.task && other->fence.incarnation == attempt->fence.incarnation);
+	if (!shared)
+		data_leave_checkpoint(&agent->data, attempt->checkpoint);
+	agent_unlock(agent);
+}
+
 /* Container first, then the directories, the state last; until it works. */
 static void
 attempt_remove_all(Attempt *attempt)
@@ -326,7 +349,7 @@ attempt_remove_all(Attempt *attempt)
 			return;
 	}
 	if (!attempt->last)
-		data_leave_checkpoint(&agent->data, attempt->checkpoint);
+		attempt_leave_checkpoint(attempt);
 	else if (data_drop_checkpoint(&agent->data, attempt->checkpoint, &err) < 0)
 		ud_warning("attempt %s: %s", attempt->name, err.message);
 	ud_info("attempt %s: removed", attempt->name);

@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/alive.h"
 #include "agent/cache.h"
 #include "agent/image.h"
 #include "agent/keeper.h"
@@ -467,6 +469,9 @@ prepare_stage_in(Attempt *attempt, const char *mirror, const DockerImage *image,
 		data_chown_attempt(&agent->data, attempt->name, uid, gid, err) < 0 ||
 		data_chown_checkpoint(&agent->data, attempt->checkpoint, uid, gid, err) < 0)
 		return err->code;
+	if (attempt->alive_fd >= 0)
+		close(attempt->alive_fd);
+	attempt->alive_fd = alive_make(&agent->data, attempt->name, uid, gid);
 	return prepare_check_interrupt(attempt, err);
 }
 

@@ -12,12 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/protocol.h"
 #include "common/reasons.h"
+#include "agent/alive.h"
 #include "agent/lease.h"
 
 #define SLICE_S 30
@@ -46,6 +48,14 @@ typedef struct Watch
 	int64_t		looked_ns;
 	struct stat log;			/* as it was then */
 } Watch;
+
+typedef enum WatchEnd
+{
+	END_EXITING,				/* the agent does, whatever the container does */
+	END_GONE,					/* the engine has it no more */
+	END_STOPPED,				/* it has, and its state tells */
+	END_UNNOTICED				/* it has ended well, the engine is to see it */
+} WatchEnd;
 
 static int64_t
 watch_clock(void)
@@ -226,10 +236,42 @@ watch_slice_s(const Watch *watch)
 }
 
 /*
- * Until the container runs no more.  1: the engine still has it, 0: it is
- * gone, negative: the agent exits.
+ * It is over and all went well, as unidesk-init says, who ended as the last of
+ * its container.  Anything else waits for what the engine says about it.
  */
-static int
+static bool
+watch_has_succeeded(const Watch *watch)
+{
+	Attempt    *attempt = watch->attempt;
+	Alive		alive = alive_look(attempt->alive_fd);
+	ud_auto_buf UdBuf bytes = {0};
+	UdExitRecord record;
+	UdError		err;
+
+	if (alive == ALIVE_YES || attempt->alive_fd < 0)
+		return false;
+	close(attempt->alive_fd);
+	attempt->alive_fd = -1;
+	return alive == ALIVE_ENDED && !watch->term_sent &&
+		data_read_run(&attempt->agent->data, attempt->name, UD_RUN_EXIT, sizeof(record), &bytes, &err) == 0 &&
+		outcome_read_record(bytes.data, bytes.len, &record) &&
+		record.code == 0 && record.stopped_by == UD_STOPPED_SELF && !record.start_failed;
+}
+
+/* The engine has yet to see that it is over; an error is for the removal. */
+static void
+watch_engine_notice(const Attempt *attempt)
+{
+	Agent	   *agent = attempt->agent;
+	UdError		err;
+	int			exit_code;
+
+	while (docker_wait(agent->docker, attempt->container, SLICE_S, &agent->exiting, -1, &exit_code, &err) == UD_ETIMEDOUT)
+		ud_warning("attempt %s: it has ended, and the engine has not noticed", attempt->name);
+}
+
+/* Until the container runs no more. */
+static WatchEnd
 watch_until_end(Watch *watch)
 {
 	Attempt    *attempt = watch->attempt;
@@ -262,13 +304,15 @@ watch_until_end(Watch *watch)
 			watch_kill(watch);
 		else if (warn && !watch->term_sent)
 			watch_warn(watch);
-		result = docker_wait(agent->docker, attempt->container, watch_slice_s(watch), &attempt->interrupt, &exit_code, &err);
+		result = docker_wait(agent->docker, attempt->container, watch_slice_s(watch), &attempt->interrupt, attempt->alive_fd, &exit_code, &err);
 		if (result == 0)
-			return 1;
+			return END_STOPPED;
+		if (watch_has_succeeded(watch))
+			return END_UNNOTICED;
 		if (result == UD_ENOENT)
 		{
 			if (clock_boot_ns() - agent->started_boot_ns > SETTLE_NS)
-				return 0;
+				return END_GONE;
 			agent_pause(agent, ENGINE_RETRY_MS);
 		}
 		else if (result != UD_ETIMEDOUT && result != UD_ECANCELLED)
@@ -277,7 +321,7 @@ watch_until_end(Watch *watch)
 			agent_pause(agent, ENGINE_RETRY_MS);
 		}
 	}
-	return -1;
+	return END_EXITING;
 }
 
 /* The end of what can be read of the log, where the exit record is missing. */
@@ -376,11 +420,11 @@ attempt_watch(Attempt *attempt)
 	ExitFacts	facts;
 	uint64_t	log_end;
 	bool		saved;
-	int			ended = watch_until_end(&watch);
+	WatchEnd	end = watch_until_end(&watch);
 
-	if (ended < 0)
+	if (end == END_EXITING)
 		return;
-	watch_read_facts(&watch, ended > 0, &facts);
+	watch_read_facts(&watch, end == END_STOPPED, &facts);
 	log_end = facts.has_record ? facts.record.log_end : watch_log_end(attempt);
 	saved = data_checkpoint_is_used(&agent->data, attempt->checkpoint);
 	if (atomic_load(&agent->exiting))
@@ -401,4 +445,6 @@ attempt_watch(Attempt *attempt)
 	if (!attempt->discard && attempt->outcome.reason != UD_REASON_NONE)
 		ud_info("attempt %s: %s %s", attempt->name, ud_reason_text(attempt->outcome.reason), attempt->outcome.message);
 	agent_unlock(agent);
+	if (end == END_UNNOTICED)
+		watch_engine_notice(attempt);
 }

@@ -175,9 +175,10 @@ extern int	docker_output_tail(Docker *docker, const char *container, char *out, 
 
 /*
  * Wait until the container is not running, at most timeout_s (then
- * UD_ETIMEDOUT).  Cancellable.  UD_ENOENT when it is gone.
+ * UD_ETIMEDOUT).  Cancellable, also by any event of wake_fd (-1: none).
+ * UD_ENOENT when it is gone.
  */
-extern int	docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_bool *cancel, int *exit_code, UdError *err) UD_MUSTCHECK;
+extern int	docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_bool *cancel, int wake_fd, int *exit_code, UdError *err) UD_MUSTCHECK;
 
 typedef struct DockerContainer
 {

@@ -135,13 +135,15 @@ docker_remove_ended(Docker *docker, const char *container, UdError *err)
 }
 
 int
-docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_bool *cancel, int *exit_code, UdError *err)
+docker_wait(Docker *docker, const char *container, int timeout_s, const atomic_bool *cancel, int wake_fd, int *exit_code, UdError *err)
 {
 	ud_auto_buf UdBuf path = {0};
 	docker_auto_call DockerCall call = {
 		.method = "POST",
 		.timeout_s = timeout_s > 0 ? timeout_s : 1,
 		.cancel = cancel,
+		.wake_fd = wake_fd,
+		.has_wake = wake_fd >= 0,
 	};
 	ud_auto_json struct json_object *reply = NULL;
 	int64_t		code = 0;

@@ -48,6 +48,12 @@ is_readable(int fd)
 	return poll(&look, 1, 0) != 0;
 }
 
+static bool
+is_cancelled(const DockerCall *call)
+{
+	return (call->cancel != NULL && atomic_load(call->cancel)) || (call->has_wake && is_readable(call->wake_fd));
+}
+
 /* libcurl wants more of the upload. */
 static size_t
 on_send(char *buffer, size_t size, size_t count, void *arg)
@@ -117,8 +123,8 @@ drive(CURL *easy, DockerCall *call)
 
 	while (!is_done)
 	{
-		struct curl_waitfd source = {
-			.fd = call->upload_fd,
+		struct curl_waitfd other = {
+			.fd = call->is_paused ? call->upload_fd : call->wake_fd,
 			.events = CURL_WAIT_POLLIN,
 		};
 		CURLMsg    *message;
@@ -134,12 +140,12 @@ drive(CURL *easy, DockerCall *call)
 			}
 		if (is_done)
 			break;
-		if (call->cancel != NULL && atomic_load(call->cancel))
+		if (is_cancelled(call))
 		{
 			result = CURLE_ABORTED_BY_CALLBACK;
 			break;
 		}
-		curl_multi_poll(multi, &source, call->is_paused ? 1 : 0,
+		curl_multi_poll(multi, &other, call->is_paused || call->has_wake ? 1 : 0,
 						call->cancel != NULL ? CANCEL_LOOK_MS : 1000, NULL);
 		if (call->is_paused && is_readable(call->upload_fd))
 		{
@@ -187,7 +193,7 @@ judge_result(CURLcode result, const DockerCall *call, const char *detail, UdErro
 {
 	if (result == CURLE_OK)
 		return 0;
-	if (result == CURLE_ABORTED_BY_CALLBACK && call->cancel != NULL && atomic_load(call->cancel))
+	if (result == CURLE_ABORTED_BY_CALLBACK && is_cancelled(call))
 		return ud_error(err, UD_ECANCELLED, 0, "cancelled");
 	if (call->reply_too_long)
 		return ud_error(err, UD_EPROTO, UD_REASON_NODE_ENGINE_ERROR, "the engine's answer is too long");

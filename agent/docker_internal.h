@@ -32,6 +32,8 @@ typedef struct DockerCall
 	bool		has_upload;
 	int			timeout_s;		/* 0 = DOCKER_SMALL_CALL_S */
 	const atomic_bool *cancel;	/* may be NULL */
+	int			wake_fd;		/* with has_wake: any event of it cancels too */
+	bool		has_wake;
 	size_t		reply_max;		/* 0 = DOCKER_REPLY_BYTES_MAX */
 	/* Takes the body of a 200 piece by piece instead of reply. */
 	void		(*on_data) (void *arg, const char *bytes, size_t len);

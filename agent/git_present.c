@@ -25,6 +25,7 @@
 
 static pthread_mutex_t allowed_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char allowed[ALLOWED_MAX][GIT_MIRROR_NAME_BYTES];
+
 /* The list of hosts that they were allowed by. */
 static char *allowed_by;
 

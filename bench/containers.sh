@@ -82,11 +82,13 @@ docker_four()
 }
 
 # What the engine took for each task's container, from the agent's log: "task create start wait".
+# The wait ends for us when the program has; what the engine does after that
+# is not waited for.
 engine_of_tasks()
 {
 	perl -ne 'BEGIN { my %names = (create => 0, start => 1, wait => 2); sub at { $names{$_[0]} } }
 		next unless m{engine: POST /containers/(?:(create)\?name=)?ud-'"${incarnation:0:8}"'-(\d+)-1(?:/(start|wait)\S*)?: \d+, ([\d.]+) ms};
-		$t{$2}[at($1 // $3)] += $4 if defined($1 // $3);
+		$t{$2}[at($1 // $3)] //= $4;
 		END { print "$_ @{$t{$_}}\n" for grep { @{$t{$_}} == 3 } keys %t }' "$out/agent.log"
 }
 

@@ -9,6 +9,8 @@
  *
  *	log			written by init: records, append only
  *	exit		written by init: UdExitRecord, aside and renamed
+ *	alive		a FIFO made by the agent, which reads it: init holds its write end
+ *				until it ends, and writes a byte when others are left behind
  *	control		written by the agent: UdControl, aside and exchanged; read by
  *				init every second and before judging a TERM
  */
@@ -22,6 +24,7 @@
 #define UD_RUN_LOG "log"
 #define UD_RUN_EXIT "exit"
 #define UD_RUN_CONTROL "control"
+#define UD_RUN_ALIVE "alive"
 
 #define UD_BOOT_ID_BYTES 40		/* text of /proc/sys/kernel/random/boot_id,
 								 * NUL-padded */

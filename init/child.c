@@ -10,10 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* More than the default 64 KiB: a burst of output does not wait for us. */
 #define PIPE_BYTES (1024 * 1024)
+/* What was killed is gone after a few of these, unless it waits for a device. */
+#define END_PAUSE_NS 1000000
+#define END_PAUSES 300
 
 static void
 close_pair(const int pair[2])
@@ -145,4 +150,25 @@ child_signal_all(const Child *child, int signal)
 		kill(-1, signal);
 	else
 		child_signal(child, signal);
+}
+
+bool
+child_end_all(const Child *child)
+{
+	const struct timespec pause = {
+		.tv_nsec = END_PAUSE_NS,
+	};
+
+	child_signal_all(child, SIGKILL);
+	for (int i = 0; i < END_PAUSES; i++)
+	{
+		pid_t		ended;
+
+		while ((ended = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		if (ended < 0 && errno == ECHILD)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
 }

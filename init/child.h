@@ -6,6 +6,7 @@
 #define INIT_CHILD_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 typedef struct Child
@@ -29,5 +30,11 @@ extern void child_signal(const Child *child, int signal);
 
 /* To everything the task started: as PID 1 all processes, else the group. */
 extern void child_signal_all(const Child *child, int signal);
+
+/*
+ * KILL everything the task started and wait for its end; false when some of it
+ * is left after a while, or is none of ours.
+ */
+extern bool child_end_all(const Child *child);
 
 #endif							/* INIT_CHILD_H */

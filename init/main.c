@@ -98,6 +98,8 @@ main(int argc, char **argv)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	ud_log_setup("unidesk-init", UD_LOG_INFO);
 	parse_options(argc, argv, &options);
+	/* The task may be of the same user: it must not get at what we hold open. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (getpid() == 1)
 	{
 		/* Nobody may be reading our own messages: never wait for them. */

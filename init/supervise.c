@@ -45,6 +45,7 @@ typedef struct Supervisor
 	const InitOptions *options;
 	int			dir_fd;
 	int			exit_fd;		/* the prepared exit record */
+	int			alive_fd;		/* open until our end; -1: nobody reads */
 	int			signal_fd;
 	Child		child;
 	LogFile		log;
@@ -364,6 +365,8 @@ prepare(Supervisor *s, const InitOptions *options, UdError *err)
 	s->dir_fd = open(options->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dir_fd < 0)
 		return ud_error(err, UD_EIO, 0, "could not open \"%s\": %s", options->run_dir, strerror(errno));
+	/* Not waiting for a reader; an agent that died left none. */
+	s->alive_fd = openat(s->dir_fd, UD_RUN_ALIVE, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 	s->exit_fd = exit_file_prepare(s->dir_fd, err);
 	if (s->exit_fd < 0)
 		return s->exit_fd;
@@ -412,6 +415,13 @@ init_run(const InitOptions *options, UdError *err)
 	else
 		loop(&s);
 	record.run_ns = clock_ns(CLOCK_BOOTTIME) - started_ns;
+
+	/*
+	 * Of what is left behind nobody knows when it ends: not to be called the
+	 * end.
+	 */
+	if (!child_end_all(&s.child) && s.alive_fd >= 0 && write(s.alive_fd, "", 1) < 0)
+		ud_info("nobody is told that processes are left");
 	record.oom = oom_kills >= 0 && oom_kills_read() > oom_kills;
 	log_file_finish(&s.log);
 	fill_exit(&s, &record);

@@ -43,6 +43,7 @@ confine_reading(const char *mirror, const char *into)
 		.handled_access_fs = READ_ALL | LANDLOCK_ACCESS_FS_EXECUTE,
 	};
 	ud_auto_free char *lock = ud_asprintf("%s.lock", mirror);
+
 	/* The first member alone: kernels know the rest or do not. */
 	ud_auto_fd int rules = (int) syscall(SYS_landlock_create_ruleset, &handled,
 										 offsetof(struct landlock_ruleset_attr, handled_access_fs) + sizeof(handled.handled_access_fs), 0);

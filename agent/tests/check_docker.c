@@ -478,7 +478,7 @@ START_TEST(container_life)
 	assert_ok(docker_start(docker, id, &err));
 	assert_ok(docker_start(docker, id, &err));
 	started = now_s();
-	ck_assert_int_eq(docker_wait(docker, id, 1, NULL, &code, &err), UD_ETIMEDOUT);
+	ck_assert_int_eq(docker_wait(docker, id, 1, NULL, -1, &code, &err), UD_ETIMEDOUT);
 	ck_assert_double_ge(now_s() - started, 0.9);
 	assert_ok(docker_inspect(docker, id, &container, &err));
 	ck_assert_str_eq(container.state, "running");
@@ -486,7 +486,7 @@ START_TEST(container_life)
 	docker_container_release(&container);
 
 	assert_ok(docker_kill(docker, id, "TERM", &err));
-	assert_ok(docker_wait(docker, id, 20, NULL, &code, &err));
+	assert_ok(docker_wait(docker, id, 20, NULL, -1, &code, &err));
 	ck_assert_int_eq(code, 7);
 	ck_assert_int_eq(docker_kill(docker, id, "TERM", &err), UD_EEXIST);
 	assert_ok(docker_inspect(docker, id, &container, &err));
@@ -499,7 +499,7 @@ START_TEST(container_life)
 	assert_ok(docker_remove(docker, id, &err));
 	ck_assert_int_eq(docker_inspect(docker, id, &container, &err), UD_ENOENT);
 	ck_assert_int_eq(docker_kill(docker, id, "TERM", &err), UD_ENOENT);
-	ck_assert_int_eq(docker_wait(docker, id, 1, NULL, &code, &err), UD_ENOENT);
+	ck_assert_int_eq(docker_wait(docker, id, 1, NULL, -1, &code, &err), UD_ENOENT);
 	ck_assert_int_eq(docker_start(docker, id, &err), UD_ENOENT);
 }
 
@@ -516,7 +516,7 @@ START_TEST(wait_is_cancelled)
 	assert_ok(docker_start(docker, id, &err));
 	atomic_store(&cancel_flag, false);
 	ck_assert_int_eq(pthread_create(&thread, NULL, cancel_soon, NULL), 0);
-	ck_assert_int_eq(docker_wait(docker, id, 60, &cancel_flag, &code, &err), UD_ECANCELLED);
+	ck_assert_int_eq(docker_wait(docker, id, 60, &cancel_flag, -1, &code, &err), UD_ECANCELLED);
 	pthread_join(thread, NULL);
 	ck_assert_double_lt(now_s() - started, 20);
 	assert_ok(docker_remove(docker, id, &err));
@@ -605,7 +605,7 @@ START_TEST(read_files)
 	ck_assert_int_eq(strncmp(ud_buf_text(&file), "root:", 5), 0);
 	ck_assert_int_eq(docker_read_file(docker, id, "/made", 65536, &file, &err), UD_ENOENT);
 	assert_ok(docker_start(docker, id, &err));
-	assert_ok(docker_wait(docker, id, 30, NULL, &code, &err));
+	assert_ok(docker_wait(docker, id, 30, NULL, -1, &code, &err));
 	ud_buf_reset(&file);
 	assert_ok(docker_read_file(docker, id, "/made", 3, &file, &err));
 	ck_assert_uint_eq(file.len, 3);
@@ -672,7 +672,7 @@ finish_task(const char *id, UdExitRecord *record, UdBuf *output)
 	int			code;
 	FILE	   *file;
 
-	assert_ok(docker_wait(docker, id, 60, NULL, &code, &err));
+	assert_ok(docker_wait(docker, id, 60, NULL, -1, &code, &err));
 	file = fopen(work_path("exit"), "rb");
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_eq(fread(record, 1, sizeof(*record), file), sizeof(*record));

@@ -9,6 +9,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -55,7 +56,7 @@ run_path(const char *name)
 static void
 teardown(void)
 {
-	static const char *const names[] = {"log", "exit", "exit.new", "control", "control.new", "seen"};
+	static const char *const names[] = {"log", "exit", "exit.new", "control", "control.new", "seen", "alive"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		unlink(run_path(names[i]));
@@ -613,6 +614,61 @@ START_TEST(background_process_holds_the_pipe)
 
 END_TEST
 
+static int
+open_alive(void)
+{
+	int			fd;
+
+	ck_assert_int_eq(mkfifo(run_path("alive"), 0600), 0);
+	fd = open(run_path("alive"), O_RDONLY | O_NONBLOCK);
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+static int
+events_of(int fd, int wait_ms)
+{
+	struct pollfd look = {
+		.fd = fd,
+		.events = POLLIN,
+	};
+
+	return poll(&look, 1, wait_ms) > 0 ? look.revents : 0;
+}
+
+START_TEST(its_end_is_told)
+{
+	int			fd = open_alive();
+	UdExitRecord seen;
+	int			exit_fd;
+
+	start_shell("echo up; sleep 0.5");
+	wait_for_text("up\n");
+	ck_assert_int_eq(events_of(fd, 0), 0);
+	ck_assert_int_eq(events_of(fd, 10000), POLLHUP);
+	/* The record was there before. */
+	exit_fd = open(run_path("exit"), O_RDONLY);
+	ck_assert_int_eq(read(exit_fd, &seen, sizeof(seen)), sizeof(seen));
+	close(exit_fd);
+	close(fd);
+	ck_assert_int_eq(finish_init(), 0);
+}
+
+END_TEST
+
+/* Somebody that it cannot end: as PID 1 it could. */
+START_TEST(who_is_left_is_told)
+{
+	int			fd = open_alive();
+
+	start_shell("setsid sleep 1.5 >/dev/null 2>&1 & sleep 0.2");
+	ck_assert_int_ne(events_of(fd, 10000) & POLLIN, 0);
+	close(fd);
+	ck_assert_int_eq(finish_init(), 0);
+}
+
+END_TEST
+
 START_TEST(second_run_is_refused)
 {
 	int			status;
@@ -662,6 +718,8 @@ main(void)
 	tcase_add_test(tcase, program_not_executable);
 	tcase_add_test(tcase, orphans_are_reaped);
 	tcase_add_test(tcase, background_process_holds_the_pipe);
+	tcase_add_test(tcase, its_end_is_told);
+	tcase_add_test(tcase, who_is_left_is_told);
 	tcase_add_test(tcase, second_run_is_refused);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

@@ -29,7 +29,8 @@ fi
 . tests/system/host_platform.sh
 platform_set_up || exit 1
 start_bridge
-start_agent
+# Its log tells of the engine's answers.
+UNIDESK_DEBUG=1 start_agent
 within 20 is online "SELECT status FROM unidesk.nodes WHERE name = 'here'" || exit 1
 
 # ---- helpers ---------------------------------------------------------------
@@ -232,6 +233,14 @@ check 'at once' test $((SECONDS - began)) -lt 15
 check 'orphans' ended "$zombies" 'succeeded||0'
 check 'leave no zombies' logged "$zombies" 0
 
+# ---- before the engine ------------------------------------------------------
+
+# unidesk-init ended as the last of its container, which the engine says later.
+lines_of() { grep -n "$1-1\(/wait.*: 200, \|: succeeded\)" "$out/agent.log" | sed "s/.*succeeded/succeeded/; s/.*wait.*/wait/" | tr "\\n" " "; }
+quick=$(submit true)
+check 'a success' ended "$quick" 'succeeded||0'
+check 'is told before the engine says so' within 10 eval 'grep -q "succeeded wait \$" <<<"$(lines_of "$quick")"'
+
 # ---- people ----------------------------------------------------------------
 
 saving='trap "echo saved; exit 0" TERM; echo up; [ $UNIDESK_ATTEMPT -gt 1 ] || while :; do sleep 0.1; done'
@@ -258,15 +267,18 @@ check 'and can be cancelled' ends_in "$paused" cancelled
 echo 'secret of the node' >"$work/canary"
 chmod 0666 "$work/canary"
 links=$(submit "cd /run/unidesk; for i in 1 2 3 4 5 6; do
-	for name in log exit exit.new control .control.new .control.spare; do rm -rf \$name; ln -s $work/canary \$name; done; sleep 0.5; done
+	for name in log exit exit.new control .control.new .control.spare alive; do rm -rf \$name; ln -s $work/canary \$name; done; sleep 0.5; done
 	rm -rf /output/* /workspace/*; ln -s $work /output/link; ln -s $work/canary /workspace/link; exit 5")
-garbage=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare; do
+garbage=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare alive; do
 	rm -f $name; head -c 100000 /dev/urandom >$name; done; sleep 2; exit 6')
-dirs=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare; do
+dirs=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare alive; do
 	rm -rf $name; mkdir -p $name/below; done; sleep 2; exit 7')
-fifos=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare; do
+fifos=$(submit 'cd /run/unidesk; for name in log exit exit.new control .control.new .control.spare alive; do
 	rm -rf $name; mkfifo $name; done; sleep 2; exit 8')
 deep=$(submit 'cd /output; i=0; while [ $i -lt 400 ]; do mkdir d && cd d; i=$((i+1)); done; ln / x 2>/dev/null; exit 9')
+# The agent reads the FIFO until the end of unidesk-init, and nobody else's.
+opened=$(submit 'cd /run/unidesk; for i in 1 2 3; do : >alive; done; : <>alive; rm alive; mkfifo alive; (: >alive) & (: <alive) & sleep 2; echo end')
+spoken=$(submit 'cd /run/unidesk; exec 3>alive; echo x >&3; exec 3>&-; sleep 2; echo end')
 # A record that says success, written again and again until the very end.
 forged=$(submit 'cd /run/unidesk; (while :; do cp exit.new forged; mv -f forged exit; done) 2>/dev/null & sleep 1; exit 10')
 check 'links in place of its records' ended "$links" 'failed|run.exit_code|5'
@@ -277,6 +289,10 @@ check 'directories in place of its records' ended "$dirs" 'failed|run.exit_code|
 check 'pipes in place of its records' ended "$fifos" 'failed|run.exit_code|8'
 check 'a tree that is deep' ended "$deep" 'failed|run.exit_code|9'
 check 'a record that is forged' ended "$forged" 'failed|run.exit_code|10'
+check 'a FIFO that is opened, closed and replaced' ended "$opened" 'succeeded||0'
+check 'tells no early end' eval 'logged "$opened" end'
+check 'one that is written to' ended "$spoken" 'succeeded||0'
+check 'tells none either' eval 'logged "$spoken" end'
 
 # ---- the end ---------------------------------------------------------------
 
