@@ -85,7 +85,9 @@ let_go()
 	local output
 	for output in "$work"/data/out/*/output; do touch "$output/go"; done
 }
-left_as() { ended_as "$1" cancelled && marked_are "$2"; }
+# What was there before may have gone to make room.
+nothing_new_since() { local new; new=$(comm -13 <(echo "$1") <(marked | sort)); [ -z "$new" ] || { printf '  new: %s\n' "$new"; return 1; }; }
+left_as() { ended_as "$1" cancelled && nothing_new_since "$2"; }
 mirrors() { find "$work/data/mirrors" -mindepth 1 -maxdepth 1 | wc -l; }
 mirrors_are() { same "$1" "$(mirrors)"; }
 strangers()
