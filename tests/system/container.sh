@@ -96,10 +96,11 @@ environment=$(environment_of 'COPY foreign /foreign' 'RUN chmod 0755 /foreign' \
 	'WORKDIR /made/here' 'VOLUME /data' 'HEALTHCHECK --interval=1s CMD false' 'STOPSIGNAL SIGKILL')
 foreign=$(submit_words "'/foreign'")
 # The task's shared memory is as large as its memory, 64 MiB here.
-task=$(submit 'pwd; df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2; echo kept >/data/file; echo x >/.unidesk/init; echo up; sleep 3')
+task=$(submit 'pwd; df -k /dev/shm | tail -n 1 | tr -s " " | cut -d" " -f2; echo kept >/data/file; echo x >/.unidesk/init; echo up; until [ -e /output/go ]; do sleep 0.1; done')
 within 30 logged "$task" up
 volume=$(docker inspect -f '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}}{{end}}{{end}}' "$(container_of "$task")")
 health=$(docker inspect -f '{{with .State.Health}}{{.Status}}{{end}}' "$(container_of "$task")")
+touch "$work/data/out/${incarnation:0:8}-$task-1/output/go"
 check 'a VOLUME of the image is a volume' test -n "$volume"
 check 'its HEALTHCHECK does not run' same '' "$health"
 check 'such a task succeeds' ended "$task" 'succeeded||0'
