@@ -19,10 +19,12 @@ BEGIN
 		-- As if its node had said so: bytes past the end are not taken.
 		UPDATE unidesk_data.task x SET log_end = size WHERE x.id = t.id;
 		INSERT INTO cost.log SELECT t.id, convert_to(left(string_agg(cost.log_line(i), '' ORDER BY i), size), 'UTF8') FROM generate_series(1, size / 90) i;
-		FOR answer IN SELECT m.value FROM cost.log l, cost.run r, generate_series(0, size - 1, chunk) AS c (n),
+		-- The first one is small, as an agent's is.
+		FOR answer IN SELECT m.value FROM cost.log l, cost.run r,
+			(SELECT 0 AS n, 1000 AS len UNION ALL SELECT n, chunk FROM generate_series(1000, size - 1, chunk) AS n) AS c,
 			unidesk_bridge.receive(r.bridge, ARRAY[t.node], ARRAY[t.node], ARRAY[NULL]::bytea[], ARRAY[t.session], ARRAY[5::int2],
 				ARRAY[(1 + c.n / chunk % 7 / 6)::int2], ARRAY[0::int2], ARRAY[t.incarnation], ARRAY[t.id], ARRAY[t.attempts],
-				ARRAY[1::bigint], ARRAY[c.n::bigint], ARRAY[substring(l.bytes FROM c.n + 1 FOR chunk)]) m WHERE l.task = t.id
+				ARRAY[1::bigint], ARRAY[c.n::bigint], ARRAY[substring(l.bytes FROM c.n + 1 FOR c.len)]) m WHERE l.task = t.id
 		LOOP
 			IF answer.value = 0 THEN RAISE 'a log was not taken'; END IF;
 		END LOOP;
